@@ -1,0 +1,49 @@
+"""The ``extrap-eval`` command. Each file of this folder is one subcommand: parse, call a step, print."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from extrap_eval.cli import calibrate, cards, demo, importing, plot, sample, score, table
+from extrap_eval.errors import UserError
+
+app = typer.Typer(
+    name="extrap-eval",
+    help="Does a reasoning model keep getting better when it thinks longer than it was trained to?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("demo")(demo.demo)
+app.command("sample")(sample.sample)
+app.command("score")(score.score)
+app.command("table")(table.table)
+app.command("plot")(plot.plot)
+app.command("import")(importing.import_)
+app.command("calibrate")(calibrate.calibrate)
+app.add_typer(cards.app, name="cards")
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("extrap-eval"))
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point: one clear line and exit code 1 for anything the user can mend, 130 for Ctrl-C."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted: what was finished is kept; the same command continues", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,46 @@
+"""``extrap-eval plot``: the figures of one or more runs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from extrap_eval.cli.table import BUDGETS_HELP, KS_HELP, parse_ints
+
+
+class FigureKind(StrEnum):
+    budget = "budget"
+    passk = "passk"
+    outcomes = "outcomes"
+
+
+def plot(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Figure file: .png, .svg or .pdf.")],
+    figure: Annotated[
+        FigureKind, typer.Option(help="budget: pass@1 against budget; passk: pass@k and maj@k; outcomes: per budget.")
+    ] = FigureKind.budget,
+    budgets: Annotated[str | None, typer.Option(help=BUDGETS_HELP)] = None,
+    ks: Annotated[str | None, typer.Option("--k", help=KS_HELP)] = None,
+    n: Annotated[int | None, typer.Option(min=1, help="Use only the first n samples of every problem.")] = None,
+    level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level of the bands.")] = 0.95,
+) -> None:
+    """Draw a figure; score the runs first where that is still to do."""
+    from extrap_eval.steps.plot import plot as plot_step
+    from extrap_eval.steps.score import ensure_scored
+
+    for path in runs:
+        ensure_scored(path)
+    written = plot_step(
+        runs,
+        out,
+        figure=figure.value,
+        budgets=parse_ints("--budgets", budgets),
+        ks=parse_ints("--k", ks),
+        n=n,
+        level=level,
+    )
+    typer.echo(str(written))

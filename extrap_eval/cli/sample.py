@@ -1,0 +1,169 @@
+"""``extrap-eval sample``: long completions, once, at the largest budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from extrap_eval.sampling.rollouts import SamplingReport
+    from extrap_eval.steps.sample import SamplingPlan
+    from extrap_eval.store import Run
+
+
+def sample(
+    model: Annotated[str, typer.Option("--model", "-m", help="Model card (name or path), hub id, or folder.")],
+    benchmark: Annotated[str | None, typer.Option("--benchmark", "-b", help="Benchmark card (name or path).")] = None,
+    problems: Annotated[
+        Path | None, typer.Option(help="JSON lines with problem and answer, instead of a benchmark card.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run directory [default: runs/MODEL__BENCHMARK].")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="http or markov [default: markov for a card with a policy, else http].")
+    ] = None,
+    endpoint: Annotated[
+        list[str] | None,
+        typer.Option(help="URL of a running vLLM, SGLang or OpenAI-compatible server; repeatable."),
+    ] = None,
+    served_model: Annotated[
+        str | None, typer.Option(help="Name under which the servers know the model [default: ask them].")
+    ] = None,
+    tokenizer: Annotated[str | None, typer.Option(help="Tokenizer folder or hub id [default: the card's].")] = None,
+    n: Annotated[int | None, typer.Option(min=1, help="Samples per problem [default: the card's].")] = None,
+    budget_max: Annotated[
+        int | None, typer.Option(min=1, help="Largest budget in completion tokens [default: the card's].")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first problems.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Override the card.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Override the card.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Override the card.")] = None,
+    seeded: Annotated[
+        int | None,
+        typer.Option(help="Send one seed per request, derived from this run seed, problem and sample."),
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Requests in flight [default: 256 per endpoint].")
+    ] = None,
+    patience: Annotated[
+        float | None, typer.Option(min=1, help="Seconds without any progress until a server counts as lost.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the first prompt and the price, send nothing.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, no progress line.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress line.")] = False,
+) -> None:
+    """Sample long completions once per problem and sample, into a run directory.
+
+    The same command continues after any interruption; a larger --n tops up. Smaller budgets are cut from these
+    completions later (extrap-eval table, plot), so the model is never asked twice.
+
+    An API key, if the servers want one, is read from the environment variable EXTRAP_EVAL_API_KEY.
+    """
+    from extrap_eval.sampling.progress import progress_line
+    from extrap_eval.steps.sample import open_engine, plan_sampling, prepare_run
+    from extrap_eval.steps.sample import sample as sample_step
+
+    overrides = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
+    plan = plan_sampling(
+        model,
+        benchmark,
+        problems_file=problems,
+        tokenizer=tokenizer,
+        n=n,
+        budget_max=budget_max,
+        limit=limit,
+        sampling={name: value for name, value in overrides.items() if value is not None},
+    )
+    path = out or default_run_path(plan, limit)
+    if dry_run:
+        _print_dry_run(plan, path, json_)
+        return
+    kind = engine or ("markov" if plan.model.policy is not None else "http")
+    in_flight = concurrency or 256 * max(1, len(endpoint or []))
+    source = open_engine(
+        kind,
+        plan,
+        endpoints=endpoint or [],
+        served_model=served_model,
+        max_in_flight=in_flight,
+        patience_seconds=patience,
+    )
+    run = prepare_run(plan, path)
+    with progress_line(f"{plan.model.name} on {plan.benchmark.name}", silent=json_ or quiet) as progress:
+        report = sample_step(plan, run, source, concurrency=in_flight, seed=seeded, progress=progress)
+    _finish(run, report, json_)
+
+
+def default_run_path(plan: SamplingPlan, limit: int | None = None) -> Path:
+    def slug(name: str) -> str:
+        return "".join(c if c.isalnum() or c in "-._" else "-" for c in name).lower()
+
+    first = f"-first{limit}" if limit else ""
+    return Path("runs") / f"{slug(plan.model.name)}__{slug(plan.benchmark.name)}{first}"
+
+
+def _print_dry_run(plan: SamplingPlan, path: Path, as_json: bool) -> None:
+    from extrap_eval.store import open_run
+
+    promised = len(plan.problems) * plan.n
+    existing = len(open_run(path).keys("rollout")) if path.exists() else 0
+    facts = {
+        "run": str(path),
+        "problems": len(plan.problems),
+        "samples_per_problem": plan.n,
+        "requests": promised - existing,
+        "existing": existing,
+        "prompt_tokens_max": plan.longest_prompt,
+        "completion_tokens_max": (promised - existing) * plan.model.max_new_tokens,
+        "first_prompt": plan.first_prompt,
+        "first_prompt_token_ids": [int(i) for i in plan.prompts[plan.problems[0].id]],
+    }
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(facts))
+        return
+    typer.echo(f"{plan.model.name} on {plan.benchmark.name} -> {path}")
+    typer.echo(
+        f"{len(plan.problems)} problems x {plan.n} samples = {promised} completions, {existing} exist, "
+        f"{promised - existing} to sample"
+    )
+    typer.echo(
+        f"at most {plan.model.max_new_tokens:,} tokens each, {facts['completion_tokens_max']:,} in all; "
+        f"longest prompt {plan.longest_prompt} tokens"
+    )
+    typer.echo("first prompt, exactly as it will be sent:")
+    typer.echo(plan.first_prompt)
+
+
+def _finish(run: Run, report: SamplingReport, as_json: bool) -> None:
+    """Say what came of it; exit code 1 while something promised is missing."""
+    if as_json:
+        import json
+
+        facts = {
+            "run": str(run.path),
+            "finished": report.finished,
+            "missing": len(report.missing),
+            "tokens": report.tokens,
+            "seconds": round(report.seconds, 3),
+            "failures": dict(report.reasons()),
+        }
+        typer.echo(json.dumps(facts))
+    else:
+        typer.echo(f"{run.path}: {report.finished} sampled now, {len(report.missing)} missing")
+        for reason, count in report.reasons()[:5]:
+            typer.echo(f"  {count} x {reason}", err=True)
+        if report.missing:
+            shown = ", ".join(f"{problem}/{index}" for problem, index in report.missing[:8])
+            more = " ..." if len(report.missing) > 8 else ""
+            typer.echo(f"  missing: {shown}{more}; the same command samples them", err=True)
+        else:
+            typer.echo(f"next: extrap-eval table {run.path}")
+    if report.missing:
+        raise typer.Exit(1)

@@ -1,0 +1,110 @@
+"""``extrap-eval table``: accuracy at every budget, with intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from extrap_eval.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BUDGETS_HELP = "Budgets in completion tokens, comma-separated [default: the benchmark's, B_tr, 2·B_tr, the maximum]."
+KS_HELP = "k of pass@k and maj@k, comma-separated [default: powers of two up to n]."
+
+
+def table(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories.")],
+    budgets: Annotated[str | None, typer.Option(help=BUDGETS_HELP)] = None,
+    ks: Annotated[str | None, typer.Option("--k", help=KS_HELP)] = None,
+    n: Annotated[int | None, typer.Option(min=1, help="Use only the first n samples of every problem.")] = None,
+    level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level.")] = 0.95,
+    csv: Annotated[bool, typer.Option("--csv", help="Tidy CSV on stdout.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Tidy records as JSON on stdout.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="A Markdown table on stdout.")] = False,
+) -> None:
+    """Print accuracy against budget for runs; score them first where that is still to do."""
+    if csv + json_ + markdown > 1:
+        raise UserError("--csv, --json and --markdown exclude each other")
+    from extrap_eval.steps.curves import curves, extrapolation_sentences
+    from extrap_eval.steps.score import ensure_scored
+
+    for path in runs:
+        ensure_scored(path)
+    tidy = curves(runs, budgets=parse_ints("--budgets", budgets), ks=parse_ints("--k", ks), n=n, level=level)
+    if csv:
+        typer.echo(tidy.to_csv(index=False), nl=False)
+    elif json_:
+        typer.echo(tidy.to_json(orient="records"))
+    else:
+        wide = readable(tidy)
+        typer.echo(to_markdown(wide) if markdown else to_terminal(wide))
+        for sentence in extrapolation_sentences(runs, n=n, level=level):
+            typer.echo(sentence)
+
+
+def parse_ints(option: str, text: str | None) -> list[int] | None:
+    """``4096,8k,16k`` -> [4096, 8192, 16384]; None stays None."""
+    if text is None:
+        return None
+    try:
+        values = [
+            int(item[:-1]) * 1024 if item.lower().endswith("k") else int(item)
+            for item in text.replace(" ", "").split(",")
+        ]
+    except ValueError:
+        raise UserError(f"{option}: {text} is not a comma-separated list of whole numbers") from None
+    if not values or min(values) < 1:
+        raise UserError(f"{option}: {text}: every value must be at least 1")
+    return sorted(set(values))
+
+
+def readable(tidy: pd.DataFrame) -> pd.DataFrame:
+    """One row per model, benchmark and budget; one column per metric, in percent with its interval.
+
+    pass@k and maj@k get a column for the largest k only, to stay readable; the tidy output holds all.
+    """
+    import pandas as pd
+
+    largest = tidy["k"].max()
+    rows: dict[tuple[str, str, int], dict[str, object]] = {}
+    for cell in tidy.to_dict("records"):
+        if cell["metric"] in ("pass@k", "maj@k"):
+            if cell["k"] not in (1, largest) or (cell["metric"] == "maj@k" and cell["k"] == 1):
+                continue
+            name = f"{cell['metric'][:-1]}{int(cell['k'])}"
+        else:
+            name = str(cell["metric"])
+        key = (str(cell["model"]), str(cell["benchmark"]), int(cell["budget"]))
+        row = rows.setdefault(key, dict(zip(("model", "benchmark", "budget"), key, strict=True)))
+        row[name] = f"{100 * cell['value']:.1f} [{100 * cell['low']:.1f}, {100 * cell['high']:.1f}]"
+    return pd.DataFrame(list(rows.values()))
+
+
+def to_terminal(wide: pd.DataFrame) -> str:
+    """A table drawn with rich, as wide as it needs to be when the output is not a terminal."""
+    import shutil
+    import sys
+
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(show_header=True, header_style="bold")
+    for column in wide.columns:
+        drawn.add_column(str(column), justify="left" if column in ("model", "benchmark") else "right")
+    for row in wide.itertuples(index=False):
+        drawn.add_row(*[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row])
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
+    console = Console(width=width, color_system="auto" if sys.stdout.isatty() else None)
+    with console.capture() as captured:
+        console.print(drawn)
+    return captured.get().rstrip()
+
+
+def to_markdown(wide: pd.DataFrame) -> str:
+    lines = ["| " + " | ".join(map(str, wide.columns)) + " |", "|" + " --- |" * len(wide.columns)]
+    lines += ["| " + " | ".join(map(str, row)) + " |" for row in wide.itertuples(index=False)]
+    return "\n".join(lines)

@@ -1,0 +1,71 @@
+"""SGLang's native route, spoken to in token ids."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from extrap_eval.engines.base import GenerationRequest
+from extrap_eval.engines.http.answers import Answer
+from extrap_eval.engines.http.connection import Connection
+
+# Where the scheduler's load is shown, newest first, and the numbers in it that move while tokens are made.
+# Its timestamps, which move with every question, and its queue, which grows before a frozen scheduler, prove
+# nothing.
+_LOADS = ("/v1/loads?include=core", "/get_load")
+_MOVING = ("num_used_tokens", "num_tokens", "total_prefill_uncached_tokens")
+
+
+class Sglang:
+    """``/generate`` with ``input_ids`` in and ``output_ids`` out (the stop token among them)."""
+
+    kind: Final = "sglang"
+    path = "/generate"
+    tokenizer = None
+
+    def payload(self, request: GenerationRequest, model: str) -> dict[str, Any]:
+        """Everything that changes the distribution is named, for the reason given in ``vllm``."""
+        sampling: dict[str, Any] = {
+            "max_new_tokens": request.max_tokens,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "top_k": request.top_k,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "stop_token_ids": list(request.stop_token_ids),
+            "stop": list(request.stop_strings),
+            "skip_special_tokens": False,
+        }
+        if request.seed is not None:
+            sampling["sampling_seed"] = request.seed
+        return {"input_ids": np.ascontiguousarray(request.prompt_token_ids), "sampling_params": sampling}
+
+    def read(self, body: Any) -> Answer:
+        meta = body["meta_info"]
+        finish = meta["finish_reason"]
+        return Answer(
+            token_ids=body.get("output_ids"),
+            text=body["text"],
+            finish_reason=finish["type"],
+            matched=finish.get("matched"),
+            prompt_tokens=meta["prompt_tokens"],
+            completion_tokens=meta["completion_tokens"],
+            cached_tokens=meta.get("cached_tokens"),
+        )
+
+    async def progress(self, connection: Connection) -> tuple[float, ...] | None:
+        """Tokens that occupy the cache now and tokens prefilled so far, per data-parallel rank. (The token
+        counters of ``/metrics`` move only when a request ends, so they cannot tell a long completion from a
+        frozen server.)
+        """
+        for path in _LOADS:
+            page = await connection.get(path)
+            if page is not None:
+                said = orjson.loads(page)
+                ranks = said["loads"] if isinstance(said, dict) else said
+                return tuple(float(rank[key]) for rank in ranks for key in _MOVING if key in rank) or None
+        return None

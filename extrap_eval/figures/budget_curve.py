@@ -1,0 +1,192 @@
+"""Accuracy against token budget, with the extrapolation region (e3 Fig. 2, with intervals)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from extrap_eval.figures.style import (
+    COLUMN,
+    GREY,
+    PAGE,
+    RC,
+    TEXT,
+    ModelStyle,
+    budget_label,
+    log2_axis,
+    model_styles,
+    one_benchmark,
+    spread,
+    training_budget,
+    wrap_name,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
+
+BANDS_UP_TO = 4  # models; more bands than that hide each other, and become error bars
+
+
+def budget_curve(
+    table: pd.DataFrame, *, metric: str = "pass@k", k: int | None = 1, width: float | None = None
+) -> Figure:
+    """Draw one metric of ``steps.curves.curves`` against the budget, every model in one panel.
+
+    ``table``: columns model, benchmark, metric, k, budget, value, low, high, training_budget (tokens, may be
+    missing); value, low and high are fractions. ``k`` None for metrics without one. ``width`` in inches, by
+    default one paper column for up to four models and a page otherwise.
+
+    A line is solid with filled markers up to the model's training budget, dashed with hollow ones beyond;
+    budgets beyond a training budget are shaded, the darker the more of the models they are beyond. Raises
+    UserError for an empty table or several benchmarks.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = table[table["metric"] == metric]
+    if k is not None:
+        rows = rows[rows["k"] == k]
+    benchmark = one_benchmark(rows)
+    styles = model_styles(rows["model"])
+    width = width or (COLUMN if len(styles) <= BANDS_UP_TO else PAGE)
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(width, max(2.3, 0.4 * width)), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        ends: dict[str, tuple[float, float]] = {}
+        training: dict[str, float] = {}
+        for place, (model, style) in enumerate(styles.items()):
+            line = rows[rows["model"] == model].sort_values("budget")
+            training[model] = training_budget(line)
+            # Error bars of several models stand side by side around their budget.
+            shift = None if len(styles) <= BANDS_UP_TO else 0.03 * (place - (len(styles) - 1) / 2)
+            ends[model] = _draw_model(axes, line, style, training[model], shift)
+        axes.set_xlabel("token budget (completion tokens)")
+        name = metric if k is None else f"{metric[:-1]}{k}"
+        axes.set_ylabel(f"{name} (%)" if "@" in name else f"{name} samples (%)")
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(max(bottom, -2), min(top, 102))
+        axes.grid(axis="y", color="0.9", linewidth=0.5)
+        axes.set_axisbelow(True)
+        title = axes.set_title(benchmark, loc="left")
+        note = _shade(axes, training, float(rows["budget"].max()))
+        labels = _end_labels(axes, ends, styles, 17 if width < PAGE else 40)
+        figure.draw_without_rendering()
+        if note is not None and note.get_window_extent().x0 < title.get_window_extent().x1 + TEXT:
+            axes.set_title(benchmark, loc="left", pad=3 + 1.3 * TEXT)
+        log2_axis(axes, rows["budget"], budgets=True, margin=0.08 if len(styles) <= BANDS_UP_TO else 0.15)
+        _settle(figure, axes, labels)
+    return figure
+
+
+def _draw_model(
+    axes: Axes, line: pd.DataFrame, style: ModelStyle, limit: float, shift: float | None
+) -> tuple[float, float]:
+    """Draw one model's band and line; return its last point in data coordinates."""
+    x = line["budget"].to_numpy(float)
+    y, low, high = (100 * line[name].to_numpy(float) for name in ("value", "low", "high"))
+    if shift is None:
+        axes.fill_between(x, low, high, color=style.colour, alpha=0.15, linewidth=0)
+    else:
+        axes.vlines(x * 2**shift, low, high, color=style.colour, linewidth=0.7, alpha=0.6)
+    inside = x <= limit
+    crossing: list[tuple[float, float]] = []
+    if inside.any() and not inside.all():
+        # The line changes style at the training budget itself, which need not be a budget of the table.
+        crossing = [(limit, float(np.interp(np.log2(limit), np.log2(x), y)))]
+    solid = [*zip(x[inside], y[inside], strict=True), *crossing]
+    dashed = [*crossing, *zip(x[~inside], y[~inside], strict=True)]
+    for points, dashes, kind in ((solid, "-", "trained"), (dashed, (0, (3, 1.5)), "extrapolated")):
+        if len(points) > 1:
+            axes.plot(*zip(*points, strict=True), color=style.colour, linestyle=dashes, gid=f"{kind} line")
+    for chosen, face in ((inside, style.colour), (~inside, "white")):
+        axes.plot(
+            x[chosen],
+            y[chosen],
+            style.marker,
+            color=style.colour,
+            markerfacecolor=face,
+            markeredgewidth=0.9,
+            gid="points",
+        )
+    return float(x[-1]), float(y[-1])
+
+
+def _shade(axes: Axes, training: dict[str, float], largest: float) -> Annotation | None:
+    """Shade budgets beyond a training budget; return the note above the shaded part."""
+    limits = sorted({limit for limit in training.values() if limit < largest})
+    if not limits:
+        return None
+    end = 4 * largest  # beyond the axis
+    for limit in limits:
+        axes.axvspan(
+            limit,
+            end,
+            color="0.45",
+            alpha=0.14 / len(limits) + 0.02,
+            linewidth=0,
+            zorder=0,
+            gid="extrapolation",
+        )
+    text = f"extrapolation (> {budget_label(limits[0])})" if len(limits) == 1 else "extrapolation"
+    return axes.annotate(
+        text,
+        xy=(1, 1),
+        xycoords="axes fraction",
+        xytext=(0, 2),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        color=GREY,
+        fontsize=TEXT,
+        style="italic",
+    )
+
+
+def _end_labels(
+    axes: Axes, ends: dict[str, tuple[float, float]], styles: dict[str, ModelStyle], characters: int
+) -> list[Annotation]:
+    """Model names right of the axes, each tied to the end of its line."""
+    return [
+        axes.annotate(
+            wrap_name(model, characters),
+            xy=ends[model],
+            xytext=(1.06, ends[model][1]),
+            textcoords=("axes fraction", "data"),
+            color=styles[model].ink,
+            fontsize=TEXT,
+            va="center",
+            linespacing=0.95,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": styles[model].colour,
+                "linewidth": 0.5,
+                "patchA": None,
+                "shrinkA": 2,
+                "shrinkB": 0,
+                "relpos": (0, 0.5),
+            },
+            zorder=1.5,  # leader lines pass below markers
+        )
+        for model in ends
+    ]
+
+
+def _settle(figure: Figure, axes: Axes, labels: list[Annotation]) -> None:
+    """Lay out, then move the labels apart; the layout is kept from then on."""
+    figure.draw_without_rendering()
+    heights = [1.15 * TEXT * (1 + label.get_text().count("\n")) * figure.dpi / 72 for label in labels]
+    wanted = [float(axes.transData.transform((1, label.xyann[1]))[1]) for label in labels]
+    window = axes.get_window_extent()
+    room = max(0.0, sum(heights) - window.height)
+    placed = spread(wanted, heights, window.y0 - room / 2, window.y1 + room / 2)
+    to_data = axes.transData.inverted()
+    for label, y in zip(labels, placed, strict=True):
+        label.xyann = (label.xyann[0], float(to_data.transform((window.x0, y))[1]))
+    figure.set_layout_engine("none")

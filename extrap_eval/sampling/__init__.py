@@ -1,0 +1,1 @@
+"""Which tokens are asked for, and the scheduler that keeps engines full."""

@@ -1,0 +1,169 @@
+"""How far sampling is, and the one line that says so."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TextIO
+
+import numpy as np
+
+from extrap_eval.engines.base import Generation
+from extrap_eval.sampling.scheduler import Job
+from extrap_eval.sampling.time_left import BINS, bin_of, time_left
+
+LOG_EVERY = 10.0  # seconds between lines where there is no terminal
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Where a stage is. ``stored`` samples were there before, ``finished`` ones are on disk since; ``total``
+    counts both and what is to come. ``tokens`` are those finished since; ``tokens_per_second`` adds an
+    estimate of those in flight. ``eta_seconds`` is None until something has finished.
+    """
+
+    total: int
+    stored: int
+    finished: int
+    failed: int
+    running: int
+    tokens: int
+    seconds: float
+    tokens_per_second: float
+    eta_seconds: float | None
+
+
+Progress = Callable[[Snapshot], None]
+
+
+class Tally:
+    """Counts jobs as they start and end, and estimates how long the rest takes."""
+
+    def __init__(self, *, total: int, stored: int = 0, clock: Callable[[], float] = time.monotonic):
+        self._total = total
+        self._stored = stored
+        self._clock = clock
+        self._began = clock()
+        self._running: dict[int, tuple[float, int]] = {}  # id(job) -> when it started, its largest length
+        self._lengths = np.zeros(BINS + 1, dtype=np.int64)  # of finished completions, see time_left.py
+        self._finished = 0
+        self._failed = 0
+        self._tokens = 0
+        self._fractions = 0.0  # finished lengths as fractions of their limits, summed up
+        self._busy = 0.0  # seconds of all finished jobs
+
+    def started(self, job: Job) -> None:
+        self._running[id(job)] = (self._clock(), job.request.max_tokens)
+
+    def finished(self, job: Job, generation: Generation) -> None:
+        began, limit = self._running.pop(id(job))
+        tokens = len(generation.token_ids)
+        self._busy += self._clock() - began
+        self._finished += 1
+        self._tokens += tokens
+        self._fractions += tokens / limit
+        self._lengths[bin_of(tokens / limit)] += 1
+
+    def failed(self, job: Job) -> None:
+        del self._running[id(job)]
+        self._failed += 1
+
+    def snapshot(self) -> Snapshot:
+        now = self._clock()
+        seconds = now - self._began
+        pace = self._tokens / self._busy if self._busy > 0 else 0.0  # tokens per second of one request
+        in_flight = sum(min(pace * (now - began), limit) for began, limit in self._running.values())
+        return Snapshot(
+            total=self._total,
+            stored=self._stored,
+            finished=self._finished,
+            failed=self._failed,
+            running=len(self._running),
+            tokens=self._tokens,
+            seconds=seconds,
+            tokens_per_second=(self._tokens + in_flight) / seconds if seconds > 0 else 0.0,
+            eta_seconds=self._eta(now),
+        )
+
+    def _eta(self, now: float) -> float | None:
+        waiting = self._total - self._stored - self._finished - self._failed - len(self._running)
+        if waiting <= 0 and not self._running:
+            return 0.0
+        if self._fractions <= 0 or self._busy <= 0:
+            return None
+        pace = self._fractions / self._busy
+        ages = [min(bin_of(pace * (now - began)), BINS - 1) for began, _ in self._running.values()]
+        return time_left(self._lengths, np.array(ages, dtype=np.int64), max(waiting, 0), pace)
+
+
+@contextmanager
+def progress_line(title: str, *, silent: bool, stream: TextIO | None = None) -> Iterator[Progress]:
+    """Show progress on ``stream`` (stderr): one live line on a terminal, else a plain line every 10 seconds.
+
+    Yields the function to call with every snapshot, as often as there is one. ``silent`` shows nothing.
+    """
+    if silent:
+        yield lambda snapshot: None
+        return
+    stream = stream or sys.stderr
+    with _live_line(title, stream) if stream.isatty() else _log_lines(title, stream) as progress:
+        yield progress
+
+
+@contextmanager
+def _live_line(title: str, stream: TextIO) -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(file=stream), auto_refresh=False) as live:
+        yield lambda snapshot: live.update(Text(line(title, snapshot), no_wrap=True, overflow="ellipsis"), refresh=True)
+
+
+@contextmanager
+def _log_lines(title: str, stream: TextIO) -> Iterator[Progress]:
+    last: Snapshot | None = None
+    shown: Snapshot | None = None
+
+    def show(snapshot: Snapshot) -> None:
+        nonlocal last, shown
+        last = snapshot
+        if shown is None or snapshot.seconds - shown.seconds >= LOG_EVERY:
+            shown = snapshot
+            print(line(title, snapshot), file=stream, flush=True)
+
+    try:
+        yield show
+    finally:
+        if last is not None and last is not shown:
+            print(line(title, last), file=stream, flush=True)
+
+
+def line(title: str, snapshot: Snapshot) -> str:
+    """For example ``model on aime24: 412/480, 1,234 tokens/s, 64 running, 12 min left``."""
+    parts = [
+        f"{title}: {snapshot.stored + snapshot.finished}/{snapshot.total}",
+        f"{snapshot.tokens_per_second:,.0f} tokens/s",
+        f"{snapshot.running} running",
+    ]
+    if snapshot.failed:
+        parts.append(f"{snapshot.failed} failed")
+    if snapshot.running:
+        eta = snapshot.eta_seconds
+        parts.append("time left not known yet" if eta is None else f"{duration(eta)} left")
+    else:
+        parts.append(f"took {duration(snapshot.seconds)}")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``3 h 05 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

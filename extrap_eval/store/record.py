@@ -1,0 +1,163 @@
+"""One stored completion, and the line it becomes in a journal."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, cast
+
+import numpy as np
+
+from extrap_eval.engines.base import FinishReason, TokenSource
+
+Key = tuple[str, int]  # problem id, sample index
+
+HEAVY = frozenset({"token_ids", "text"})  # the columns that a reader may leave on disk
+
+_LINE = re.compile(rb'\{"crc":"([0-9a-f]{8})","record":(\{.*\})\}\n', re.DOTALL)
+_IDS = np.dtype("<i4")
+
+
+def _no_ids() -> np.ndarray:
+    return np.empty(0, dtype=np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Completion:
+    """One completion of one problem.
+
+    ``token_ids`` int32, shape (n_tokens,), as generated. A reader that was told to leave ids or text on disk
+    gives an empty array and None there; ``n_tokens`` is right all the same. ``text`` is None unless the ids
+    were made from it (``token_source == "retokenized"``). ``seconds`` is the time of the request that
+    succeeded.
+    """
+
+    problem_id: str
+    sample_index: int
+    stage: str = "rollout"
+    _: KW_ONLY
+    token_ids: np.ndarray = field(default_factory=_no_ids)
+    finish_reason: FinishReason
+    stop_token_id: int | None = None
+    text: str | None = None
+    token_source: TokenSource = "engine"
+    prompt_tokens: int = 0
+    cached_tokens: int | None = None
+    seconds: float = 0.0
+    attempts: int = 1
+    server: str = ""
+    n_tokens: int = -1  # filled from token_ids when not given
+
+    def __post_init__(self) -> None:
+        if self.n_tokens < 0:
+            object.__setattr__(self, "n_tokens", len(self.token_ids))
+
+    @property
+    def key(self) -> Key:
+        return self.problem_id, self.sample_index
+
+
+class DamagedRecordError(ValueError):
+    """A journal line that is not what a writer wrote."""
+
+
+def row_of(completion: Completion) -> dict[str, Any]:
+    """The stored columns of a completion, ids as a contiguous little-endian int32 array.
+
+    The stage is not among them: it is the directory that the row lies in.
+    """
+    ids = np.ascontiguousarray(completion.token_ids, dtype=_IDS)
+    text = completion.text
+    if text is not None:  # a lone surrogate cannot be stored as UTF-8
+        text = text.encode("utf-8", errors="replace").decode("utf-8")
+    return {
+        "problem_id": completion.problem_id,
+        "sample_index": int(completion.sample_index),
+        "n_tokens": len(ids),
+        "crc32": zlib.crc32(ids.data),
+        "token_ids": ids,
+        "finish_reason": completion.finish_reason,
+        "stop_token_id": None if completion.stop_token_id is None else int(completion.stop_token_id),
+        "text": text,
+        "token_source": completion.token_source,
+        "prompt_tokens": int(completion.prompt_tokens),
+        "cached_tokens": None if completion.cached_tokens is None else int(completion.cached_tokens),
+        "seconds": float(completion.seconds),
+        "attempts": int(completion.attempts),
+        "server": completion.server,
+    }
+
+
+def completion_of(row: dict[str, Any], stage: str) -> Completion:
+    """The inverse of ``row_of``; ids and text may be missing from the row."""
+    return Completion(
+        row["problem_id"],
+        row["sample_index"],
+        stage,
+        token_ids=row["token_ids"] if "token_ids" in row else _no_ids(),
+        finish_reason=cast(FinishReason, row["finish_reason"]),
+        stop_token_id=row["stop_token_id"],
+        text=row.get("text"),
+        token_source=cast(TokenSource, row["token_source"]),
+        prompt_tokens=row["prompt_tokens"],
+        cached_tokens=row["cached_tokens"],
+        seconds=row["seconds"],
+        attempts=row["attempts"],
+        server=row["server"],
+        n_tokens=row["n_tokens"],
+    )
+
+
+def encode_lines(completions: Sequence[Completion]) -> list[bytes]:
+    """Journal lines, newline included."""
+    import orjson
+    import pyarrow as pa
+
+    codec = pa.Codec("zstd")
+    lines = []
+    for completion in completions:
+        row = row_of(completion)
+        packed = codec.compress(row["token_ids"], asbytes=True)
+        row["token_ids"] = base64.b64encode(packed).decode("ascii")
+        body = orjson.dumps(row)
+        lines.append(b'{"crc":"%08x","record":%b}\n' % (zlib.crc32(body), body))
+    return lines
+
+
+def decode_line(line: bytes, *, heavy: frozenset[str] = HEAVY) -> dict[str, Any]:
+    """The row in a journal line, without the heavy columns that are not asked for.
+
+    Raises DamagedRecordError when the line is not exactly as written.
+    """
+    import orjson
+
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise DamagedRecordError("not a journal record")
+    body = match[2]
+    if zlib.crc32(body) != int(match[1], 16):
+        raise DamagedRecordError("its CRC32 does not match")
+    try:
+        row = cast(dict[str, Any], orjson.loads(body))
+        for name in HEAVY - heavy:
+            del row[name]
+        if "token_ids" in heavy:
+            row["token_ids"] = _unpack(row["token_ids"], row["n_tokens"])
+    except (KeyError, TypeError, ValueError, OSError, binascii.Error) as error:
+        raise DamagedRecordError(f"unreadable record ({error})") from error
+    return row
+
+
+def _unpack(packed: str, n_tokens: int) -> np.ndarray:
+    import pyarrow as pa
+
+    if n_tokens == 0:
+        return _no_ids()
+    raw = pa.Codec("zstd").decompress(
+        base64.b64decode(packed, validate=True), decompressed_size=4 * n_tokens, asbytes=True
+    )
+    return np.frombuffer(raw, dtype=_IDS).astype(np.int32)

@@ -1,0 +1,36 @@
+"""Fixtures shared by all tests.
+
+``EXTRAP_EVAL_STRICT=1`` (set by ``.ci/run``) turns every skip into a failure, so that a missing component cannot hide
+a test.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["tests.engine_servers"]
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def fixtures_dir() -> Path:
+    """Real third-party completions, kept beside the checkout and never committed."""
+    path = REPO.parent / "shared" / "fixtures"
+    if not path.is_dir():
+        pytest.skip(f"real completions are not here ({path})")
+    return path
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, None, None]:
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.skipped and os.environ.get("EXTRAP_EVAL_STRICT") == "1" and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"skipped in strict mode: {reason}"

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import random
+import time
+from multiprocessing import Pipe
+from pathlib import Path
+
+from tests.store.making import completion, content, make_run
+from tests.store.writing import start, write_missing
+
+KILLS = 60
+
+
+def test_kill_9_at_any_moment_loses_nothing_acknowledged_and_doubles_nothing(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", count=40, n=40)
+    rng = random.Random(0)
+    acknowledged: set[tuple[str, int]] = set()
+    interrupted = 0
+    for turn in range(KILLS):
+        ours, theirs = Pipe(duplex=False)
+        child = start(write_missing, run.path, theirs, turn)
+        theirs.close()
+        assert ours.recv() == "open"
+        for _ in range(rng.randint(0, 3)):
+            acknowledged.update(ours.recv())
+        time.sleep(rng.uniform(0, 0.005))
+        child.kill()
+        child.join()
+        try:
+            while (message := ours.recv()) != "done":
+                acknowledged.update(message)
+        except (EOFError, OSError):
+            interrupted += 1
+        found = [item.key for item in run.completions(columns=[])]
+        assert len(found) == len(set(found))
+        assert acknowledged <= set(found)
+    assert interrupted > 0.9 * KILLS  # else the kills came too late to show anything
+    assert len(acknowledged) > KILLS
+
+    ours, theirs = Pipe(duplex=False)
+    child = start(write_missing, run.path, theirs, KILLS)
+    child.join()
+    assert child.exitcode == 0
+    assert run.missing() == []
+    stored = {item.key: content(item) for item in run.completions()}
+    assert stored == {key: content(completion(*key)) for key in stored}
+    assert len(stored) == 40 * 40
