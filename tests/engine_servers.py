@@ -91,6 +91,18 @@ class VllmServer:
         psutil.wait_procs(group, timeout=10)
         self._process = None
 
+    def freeze(self) -> None:
+        """Stop the engine's processes where they are; the front process goes on answering."""
+        self._signal_engine(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal_engine(signal.SIGCONT)
+
+    def _signal_engine(self, what: signal.Signals) -> None:
+        assert self._process is not None
+        for child in psutil.Process(self._process.pid).children(recursive=True):
+            child.send_signal(what)
+
     def restart(self) -> None:
         self.kill()
         self.start()

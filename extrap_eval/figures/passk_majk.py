@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_BUDGETS = 4
 # From light to dark, so that they stay in order in grey: smallest to largest budget.
 _COLOURS = ("#E69F00", "#56A2CF", "#0B6A4F", "#4A1657")
+MOST_BUDGETS = len(_COLOURS)
 _KINDS: dict[str, tuple[Any, str]] = {"pass@k": ("-", "o"), "maj@k": ((0, (3, 1.5)), "s")}
 
 
@@ -52,10 +52,7 @@ def passk_majk(table: pd.DataFrame, *, budgets: Sequence[int] | None = None, wid
         raise UserError(f"budget {absent[0]} is not in the table: it has {', '.join(map(str, there))}")
     if len(chosen) > MOST_BUDGETS:
         raise UserError(f"{len(chosen)} budgets are too many to tell apart: choose at most {MOST_BUDGETS}")
-    last = len(_COLOURS) - 1
-    colours = {b: _COLOURS[round(last * (i + 1) / len(chosen))] for i, b in enumerate(chosen)}
-    if len(chosen) == MOST_BUDGETS:
-        colours = dict(zip(chosen, _COLOURS, strict=True))
+    colours = dict(zip(chosen, _COLOURS[-len(chosen) :], strict=True))
 
     models = list(dict.fromkeys(rows["model"]))
     width = width or (COLUMN if len(models) == 1 else PAGE)

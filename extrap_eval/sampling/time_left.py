@@ -25,7 +25,8 @@ def survival(finished: np.ndarray, ages: np.ndarray) -> np.ndarray:
     """
     running = np.bincount(ages, minlength=BINS + 1)
     at_risk = np.cumsum((finished + running)[::-1])[::-1]
-    hazard = finished[:-1] / np.maximum(at_risk[:-1], 1)
+    # One more at risk than there are: else the distribution would end where the longest so far has ended.
+    hazard = finished[:-1] / (at_risk[:-1] + 1)
     return np.concatenate([[1.0], np.cumprod(1 - hazard)])
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+BOX_COMMANDS = (b"\\boxed", b"\\fbox")
+
 _OPENER = re.compile(rb"\\(?:boxed|fbox)\s*\{")
 # An opener, or an escaped character (never counted; a second backslash is one too), or a brace. The backslash of an
 # opener escapes nothing and is not escaped: ``\\boxed{5}`` is a box wherever it stands.

@@ -12,6 +12,7 @@ MIN_TOKENS = 96  # so that a short run of equal tokens ("0000", a dotted line) i
 # The last tokens of a loop recur one period earlier. This many do for every admissible period p: a loop has
 # at least max(MIN_REPETITIONS * p, MIN_TOKENS) tokens, p of which have nothing a period before them.
 _TAIL = MIN_TOKENS - MIN_TOKENS // MIN_REPETITIONS
+_SIFTED, _MANY = 8, 64  # tokens after which so many candidates are left only in a loop of a short period
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,23 @@ def final_loop(ids: np.ndarray) -> Loop | None:
         return None
     last = n - 1
     longest = n // MIN_REPETITIONS
-    # Candidate periods, ascending: distances back to earlier places where the last _TAIL tokens stand as
-    # well.
+    # Candidate periods, ascending: distances back to earlier places where the last _TAIL tokens stand as well.
     periods = np.flatnonzero(ids[last - longest : last][::-1] == ids[last]) + 1
     for back in range(1, _TAIL):
         if periods.size == 0:
             return None
+        if back == _SIFTED and periods.size > _MANY and _repeats(ids, int(periods[0])):
+            break  # a short loop makes every multiple of its period a candidate that no sifting removes
         periods = periods[periods <= last - back]
         periods = periods[ids[last - back - periods] == ids[last - back]]
     for period in periods.tolist():
-        compared = certain_length(period) - period
-        if np.array_equal(ids[n - compared :], ids[n - compared - period : n - period]):
+        if _repeats(ids, period):
             differs = np.flatnonzero(ids[period:] != ids[:-period])
             return Loop(onset=int(differs[-1]) + 1 if differs.size else 0, period=period)
     return None
+
+
+def _repeats(ids: np.ndarray, period: int) -> bool:
+    """Whether as many of the last tokens as a loop of this period must have equal those one period before."""
+    compared = certain_length(period) - period
+    return len(ids) >= compared + period and np.array_equal(ids[-compared:], ids[-compared - period : -period])

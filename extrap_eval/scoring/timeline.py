@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
-from extrap_eval.scoring.boxes import find_boxes
+from extrap_eval.scoring.boxes import BOX_COMMANDS, find_boxes
+from extrap_eval.scoring.landmarks import Landmarks
 from extrap_eval.scoring.loops import final_loop
 from extrap_eval.scoring.tokens import TokenTable
 
@@ -47,38 +49,49 @@ class Timeline:
 
 
 def read_timeline(ids: np.ndarray, table: TokenTable, *, finished: bool, think_close: str | None) -> Timeline:
-    """Read a completion. ``ids``: token ids, shape (n,). ``think_close``: the marker as text, None without a
-    thought.
+    """Read a completion. ``ids``: token ids, shape (n,). ``think_close``: the marker as text, None without a thought.
 
-    The marker may span several tokens. It is looked for in the bytes of the whole completion, boxes too.
+    The marker may span several tokens, as a box may. Both are looked for in the bytes of the whole completion.
     """
-    return timeline_of_bytes(ids, table.text_bytes(ids), table.ends(ids), finished=finished, think_close=think_close)
+    known = table.known(ids)
+    # The pieces of a table whose first token is special are not those of a suffix.
+    start = 0 if table.first_pieces is not None else _landmarks(table, think_close).first(known)
+    rest = known[start:]
+    return timeline_of_bytes(ids, table.text_bytes(rest), table.ends(rest), finished=finished, think_close=think_close)
 
 
 def timeline_of_bytes(
     ids: np.ndarray, data: bytes, offsets: np.ndarray, *, finished: bool, think_close: str | None
 ) -> Timeline:
-    """As ``read_timeline``, from the bytes and the byte offset after each token (int64, shape (n,))."""
+    """As ``read_timeline``, from bytes and the byte offset after each of the last tokens (int64, shape (m,), m <= n).
+
+    ``data`` is the text of the last m tokens; what stands before holds no box and no marker.
+    """
+    before = len(ids) - len(offsets)
     think_end = 0
     if think_close is not None:
         close = think_close.encode()
         at = data.find(close)
-        think_end = -1 if at < 0 else int(np.searchsorted(offsets, at + len(close), side="left")) + 1
+        think_end = -1 if at < 0 else before + int(np.searchsorted(offsets, at + len(close), side="left")) + 1
     boxes = find_boxes(data)
     loop = final_loop(ids)
+    ends = before + 1 + np.searchsorted(offsets, [box.end for box in boxes], side="left")
+    starts = before + 1 + np.searchsorted(offsets, [box.start for box in boxes], side="right")
     return Timeline(
         n_tokens=len(ids),
         finished=finished,
         think_end=think_end,
         loop_start=-1 if loop is None else loop.certain_at,
-        ends=_tokens(np.searchsorted(offsets, [box.end for box in boxes], side="left")),
-        starts=_tokens(np.searchsorted(offsets, [box.start for box in boxes], side="right")),
+        ends=ends.astype(np.int32),
+        starts=starts.astype(np.int32),
         answers=tuple(box.answer for box in boxes),
     )
 
 
-def _tokens(index: np.ndarray) -> np.ndarray:
-    return (index + 1).astype(np.int32)
+@lru_cache(maxsize=4)
+def _landmarks(table: TokenTable, think_close: str | None) -> Landmarks:
+    """Made once per model: it looks at every token of the vocabulary."""
+    return Landmarks(table, [*BOX_COMMANDS, *([think_close.encode()] if think_close else [])])
 
 
 def answer_index(timeline: Timeline, budgets: np.ndarray, rule: AnswerRule = AnswerRule()) -> np.ndarray:

@@ -85,8 +85,8 @@ class TokenTable:
 
     def text_bytes(self, ids: np.ndarray | Sequence[int]) -> bytes:
         """The bytes of the text. ``ids``: integers, shape (n,)."""
-        known = self._known(ids)
-        pieces = list(map(self._pieces_and_nothing.__getitem__, known.tolist()))
+        known = self.known(ids)
+        pieces = self._pieces_and_nothing[known].tolist()
         opening = self._opening(known)
         if opening is not None:
             pieces[opening[0]] = opening[1]
@@ -94,7 +94,7 @@ class TokenTable:
 
     def ends(self, ids: np.ndarray | Sequence[int]) -> np.ndarray:
         """Byte offset in ``text_bytes(ids)`` just after each token: int64, shape (n,)."""
-        known = self._known(ids)
+        known = self.known(ids)
         lengths = self._lengths[known]
         opening = self._opening(known)
         if opening is not None:
@@ -105,7 +105,7 @@ class TokenTable:
         """What the tokenizer itself decodes to, special tokens kept and spaces not cleaned up."""
         if self.raw is None:
             return self.text_bytes(ids).decode("utf-8", errors="replace")
-        known = self._known(ids)
+        known = self.known(ids)
         known = known[known < len(self.pieces)]
         data, ends = self.text_bytes(known), self.ends(known)
         raw = self.raw[known]
@@ -121,19 +121,20 @@ class TokenTable:
                 text.append(_REPLACEMENT * (end - start))
         return "".join(text)
 
+    def known(self, ids: np.ndarray | Sequence[int]) -> np.ndarray:
+        """Ids as an int64 array, shape (n,), those outside the table replaced by the one past its end."""
+        given = np.asarray(ids, dtype=np.int64)
+        outside = (given < 0) | (given >= len(self.pieces))
+        return np.where(outside, len(self.pieces), given) if outside.any() else given
+
     @cached_property
-    def _pieces_and_nothing(self) -> tuple[bytes, ...]:
-        return (*self.pieces, b"")
+    def _pieces_and_nothing(self) -> np.ndarray:
+        # Gathering from an array of objects takes a third of the time of a loop over the tokens.
+        return np.array([*self.pieces, b""], dtype=object)
 
     @cached_property
     def _lengths(self) -> np.ndarray:
         return np.array([len(piece) for piece in self._pieces_and_nothing], dtype=np.int64)
-
-    def _known(self, ids: np.ndarray | Sequence[int]) -> np.ndarray:
-        """Ids as an array, those beyond the table replaced by the one past its end."""
-        given = np.asarray(ids, dtype=np.int64)
-        outside = (given < 0) | (given >= len(self.pieces))
-        return np.where(outside, len(self.pieces), given) if outside.any() else given
 
     def _opening(self, known: np.ndarray) -> tuple[int, bytes] | None:
         """Position and bytes of the token that opens the text, where it differs from the same token

@@ -150,7 +150,7 @@ def _refuse_missing(run: Run) -> None:
 
 
 def _timelines(run: Run) -> Iterable[tuple[Completion, Timeline]]:
-    from extrap_eval.scoring.timeline import timeline_of_bytes
+    from extrap_eval.scoring.timeline import read_timeline, timeline_of_bytes
     from extrap_eval.scoring.tokens import slow_offsets
 
     think = run.model_card.think
@@ -163,12 +163,13 @@ def _timelines(run: Run) -> Iterable[tuple[Completion, Timeline]]:
         tokenizer = load_tokenizer(run.model_card, run.manifest.tokenizer)
     for completion in run.completions(columns=["token_ids"]):
         ids = completion.token_ids
-        if table is not None:
-            data, offsets = table.text_bytes(ids), table.ends(ids)
-        else:
-            data, offsets = slow_offsets(tokenizer, ids)
         finished = completion.finish_reason == "stop"
-        yield completion, timeline_of_bytes(ids, data, offsets, finished=finished, think_close=think_close)
+        if table is not None:
+            yield completion, read_timeline(ids, table, finished=finished, think_close=think_close)
+        else:
+            data, ends = slow_offsets(tokenizer, ids)
+            timeline = timeline_of_bytes(ids, data, ends, finished=finished, think_close=think_close)
+            yield completion, timeline
 
 
 @dataclass(frozen=True)

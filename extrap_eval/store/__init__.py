@@ -11,6 +11,7 @@ or archive it freely. Layout::
       problems.parquet         id, text, gold, kind, difficulty, prompt_token_ids
       tokens.npz               the byte string of every token id; absent when the tokenizer is no such table
                                (then `tokenizer` in the manifest names the one that decodes)
+      imported.parquet         only in an imported run: the authors' verdicts and where each completion came from
       completions/STAGE/       the generations of a stage ("rollout", ...), never changed once written
         journal.jsonl          append-only, one completion per line, a CRC32 in every line
         part-00000.parquet     sealed completions; a top-up adds a part and touches none

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from extrap_eval.errors import UserError
 
-FREE_SPACE = "free some space, then run the same command again: everything finished before is kept"
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def disk_error(path: Path, error: OSError, mend: str = FREE_SPACE) -> UserError:
+def disk_error(path: Path, error: OSError, mend: str | None = None) -> UserError:
     """What the kernel said about a file that could not be written, as one line."""
     reason = os.strerror(error.errno) if error.errno else str(error)
+    if mend is None:
+        first = "free some space" if error.errno in _NO_SPACE else "make the path writable"
+        mend = f"{first}, then run the same command again: everything finished before is kept"
     return UserError(f"{path}: cannot write: {reason}: {mend}")
 
 
@@ -24,6 +28,14 @@ def fsync_path(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_directory(path: Path) -> None:
+    """A directory and those above it, all of them durable. May raise OSError."""
+    absent = [directory for directory in (path, *path.parents) if not directory.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for directory in reversed(absent):
+        fsync_path(directory.parent)
 
 
 def temporary_for(path: Path) -> Path:
@@ -46,7 +58,7 @@ def publish(path: Path, fill: Callable[[Path], None]) -> None:
     Raises UserError when the disk refuses; the file that was there before then still is.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         try:
             fill(temporary_for(path))
             put_in_place(path)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from extrap_eval.store.atomic import disk_error, fsync_path, put_in_place, temporary_for
+from extrap_eval.store.atomic import disk_error, fsync_path, make_directory, put_in_place, temporary_for
 from extrap_eval.store.record import HEAVY, Completion, DamagedRecordError, decode_line, encode_lines
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Journal:
         """Opens or creates the file and cuts a torn tail off. Raises UserError when the disk refuses."""
         self.path = path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(path.parent)
             self._descriptor = os.open(path, _FLAGS, 0o644)
             try:
                 self.size = _whole_lines_end(self._descriptor)
@@ -43,19 +43,29 @@ class Journal:
             raise disk_error(path, error) from error
 
     def append(self, completions: Sequence[Completion]) -> None:
-        """Write all, one fsync, return: they are on disk. Raises UserError, and then none of them counts."""
+        """Write all, one fsync, return: they are on disk.
+
+        Raises UserError when the disk refuses. Where it is full, what fitted whole stays and is read like the rest.
+        """
         data = memoryview(b"".join(encode_lines(completions)))
+        full: OSError | None = None
         try:
-            written = 0
-            while written < len(data):
-                written += os.write(self._descriptor, data[written:])
+            end = self.size + len(data)
+            try:
+                while data:
+                    data = data[os.write(self._descriptor, data) :]
+            except OSError as error:
+                full, end = error, _whole_lines_end(self._descriptor)
+                # Without the cut, the next append would be glued to a torn line and lost with it.
+                os.ftruncate(self._descriptor, end)
             os.fsync(self._descriptor)
         except OSError as error:
-            # Without the cut, the next append would be glued to a torn line and lost with it.
             with suppress(OSError):
                 os.ftruncate(self._descriptor, self.size)
             raise disk_error(self.path, error) from error
-        self.size += len(data)
+        self.size = end
+        if full is not None:
+            raise disk_error(self.path, full) from full
 
     def restart(self) -> None:
         """Empty the journal: its content is sealed. Readers that opened it before keep what it held."""

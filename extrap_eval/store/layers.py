@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 
 from extrap_eval.errors import UserError
-from extrap_eval.store.atomic import disk_error, write_bytes
+from extrap_eval.store.atomic import disk_error, make_directory, write_bytes
 from extrap_eval.store.lock import WriterLock
 from extrap_eval.store.parquet import RowFile, read_batches, write_rows
 from extrap_eval.store.record import Key
@@ -143,7 +143,7 @@ class ScoreWriter:
     def __enter__(self) -> Self:
         """Raises UserError when another process writes this layer, or the disk refuses."""
         try:
-            self._layer.path.mkdir(parents=True, exist_ok=True)
+            make_directory(self._layer.path)
         except OSError as error:
             raise disk_error(self._layer.path, error) from error
         self._lock = WriterLock(self._layer.path)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extrap_eval.errors import UserError
-from extrap_eval.store.atomic import disk_error, put_in_place, temporary_for
+from extrap_eval.store.atomic import disk_error, make_directory, put_in_place, temporary_for
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROW_GROUP_BYTES = 8 << 20  # uncompressed; a reader holds a small multiple of this
+ROW_GROUP_BYTES = 2 << 20  # uncompressed; a reader holds a small multiple of this, below 32 MB
 ROW_GROUP_ROWS = 8192
 
 
@@ -54,7 +54,7 @@ class RowFile:
         self._group_bytes = 0
         self._count = 0
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(path.parent)
             self._file: pq.ParquetWriter | None = pq.ParquetWriter(
                 temporary_for(path), schema, compression="zstd", compression_level=3, write_page_checksum=True
             )

@@ -13,7 +13,7 @@ import numpy as np
 from extrap_eval.engines.base import EngineInfo
 from extrap_eval.errors import UserError
 from extrap_eval.problems.problem import Problem
-from extrap_eval.store.atomic import disk_error, write_bytes
+from extrap_eval.store.atomic import disk_error, make_directory, write_bytes
 from extrap_eval.store.distribution import SamplingSettings, distribution_of, refuse_difference
 from extrap_eval.store.inputs import (
     PROBLEMS,
@@ -114,7 +114,7 @@ class Run:
         return [(id, index) for index in range(self.n) for id in ids if (id, index) not in stored]
 
     def completions(self, stage: str = "rollout", columns: Collection[str] | None = None) -> Iterator[Completion]:
-        """Every stored completion once, streaming: memory holds one row group (about 8 MiB of ids) at a time.
+        """Every stored completion once, streaming: memory holds one row group (about 2 MiB of ids) at a time.
 
         ``columns``: names of ``Completion`` fields that are needed, None for all. ``token_ids`` and ``text``
         stay on disk when not named (an empty array and None); the other fields are always filled. Raises
@@ -203,7 +203,7 @@ def create_run(
     distribution = distribution_of(model_card, problems, prompts, settings)
     extra = {name: value for name, value in settings.items() if name not in distribution}
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_directory(path)
     except OSError as error:
         raise disk_error(path, error, "choose another --out") from error
     lock = WriterLock(path)

@@ -122,8 +122,9 @@ class StageWriter:
         self._lock.release()
 
     def append(self, completions: Sequence[Completion]) -> None:
-        """Returns once all of them are on disk; one fsync for all. Raises UserError, and then none of them
-        counts.
+        """Returns once all of them are on disk; one fsync for all.
+
+        Raises UserError when the disk refuses; those that were already written whole stay, the others are missing.
         """
         for completion in completions:
             if completion.stage != self._stage:

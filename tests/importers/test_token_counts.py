@@ -109,6 +109,7 @@ def test_tegra_cut_completions_are_as_long_as_the_budget(
     assert max(len(own) for own in ids) <= budget
 
 
+@pytest.mark.slow  # 1.6 million tokens
 def test_skythought_cut_completions_fill_the_context(fixtures_dir: Path, qwen: Any) -> None:
     """Prompt and completion together have a cap there: all that are cut at one problem have one length."""
     paths = [fixtures_dir / "skythought_aime24" / f"checkpoint_{step}.jsonl.gz" for step in (21, 84, 140)]

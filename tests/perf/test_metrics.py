@@ -19,11 +19,14 @@ SAMPLES = 16
 
 
 def _seconds(function: Callable[[], object], repeats: int) -> float:
+    """The best of several: the others measure what else the machine does."""
     function()
-    begin = time.perf_counter()
+    times = []
     for _ in range(repeats):
+        begin = time.perf_counter()
         function()
-    return (time.perf_counter() - begin) / repeats
+        times.append(time.perf_counter() - begin)
+    return min(times)
 
 
 @pytest.mark.parametrize("problems", [30, 60])
@@ -99,7 +102,7 @@ def test_exact_vote_against_drawing_subsets() -> None:
             return total / 2000
 
         exact = _seconds(lambda c=counts, r=right, a=n // 16, k=k: maj_at_k(c, r, a, k), 20)  # type: ignore[misc]
-        drawn = _seconds(draw, 1)
+        drawn = _seconds(draw, 2)
         times = f"{1e3 * exact:6.2f} ms  {1e3 * drawn:8.1f} ms  {drawn / exact:6.1f}"
         print(f"  {n:4d}  {k:3d}  {classes:7d}  {times}")
         assert exact < drawn

@@ -68,7 +68,9 @@ async def test_what_was_put_is_kept_though_nobody_waits_for_it_any_more(tmp_path
     run = make_run(tmp_path / "run", n=20)
     with SlowWriter(run) as writer:
         async with GroupCommit(writer) as commit:
-            waiting = [asyncio.create_task(commit.put(completion(*key))) for key in KEYS[:10]]
+            waiting = [asyncio.create_task(commit.put(completion(*key))) for key in KEYS[:5]]
+            await asyncio.sleep(0.005)  # these are being written
+            waiting += [asyncio.create_task(commit.put(completion(*key))) for key in KEYS[5:10]]
             await asyncio.sleep(0)
             for task in waiting:
                 task.cancel()

@@ -26,7 +26,7 @@ from tests.store.writing import start
 
 KILLS = 12
 MAX_TOKENS = 600
-SLOW = 2e-5  # seconds per token: some 40 ms for a request in all, so that kills meet it at work
+SLOW = 2e-4  # seconds per token: a tenth of a second for a request, so that kills meet it at work
 
 
 def markov_run(path: Path, *, n: int) -> Run:

@@ -85,12 +85,13 @@ async def test_what_follows_starts_while_the_long_tail_runs() -> None:
 
 async def test_idle_workers_take_up_what_follows() -> None:
     async def many(done: Job, generation: Generation) -> Iterable[Job]:
-        return [job(done.problem_id, index, stage="probe") for index in range(8)] if done.stage == "rollout" else ()
+        return [job("a", index, stage="probe") for index in range(20)] if done.request.affinity == "a/0/rollout" else ()
 
-    engine = ChanceEngine(seconds=lambda request: 0.01)
-    await run([job("a")], engine, many, concurrency=8)
-    assert len(engine.requests) == 9
+    engine = ChanceEngine(seconds=lambda request: 0.1 if request.affinity == "long/0/rollout" else 0.01)
+    await run([job("long"), job("a")], engine, many, concurrency=8)
+    assert len(engine.requests) == 22
     assert engine.peak == 8
+    assert names(engine)[-1] == "a/19/probe"
 
 
 async def test_a_chain_of_any_length_comes_to_its_end() -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -99,18 +100,13 @@ def test_close_ends_every_process() -> None:
 
 
 def test_an_interrupted_run_closes_the_pool() -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
     with pool() as workers:
         (pid,) = workers.run([("own_pid", ())])
-        before = signal.signal(signal.SIGALRM, interrupt)
-        try:
-            signal.setitimer(signal.ITIMER_REAL, 0.2)
-            with pytest.raises(KeyboardInterrupt):
-                workers.run([("sleep", (60,))])
-        finally:
-            signal.signal(signal.SIGALRM, before)
+        interrupt = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+        interrupt.start()
+        with pytest.raises(KeyboardInterrupt):
+            workers.run([("sleep", (60,))])
+        interrupt.join()
         assert eventually(lambda: gone(pid))
         assert workers.run([("double", (4,))]) == [8]
 

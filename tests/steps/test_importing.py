@@ -10,7 +10,7 @@ from extrap_eval.cards.load import load_benchmark_card, load_model_card
 from extrap_eval.cards.schema import ModelCard
 from extrap_eval.errors import UserError
 from extrap_eval.problems.load import load_problems
-from extrap_eval.prompts.tokenizer import load_tokenizer
+from extrap_eval.prompts.tokenizer import end_token_ids, load_tokenizer
 from extrap_eval.steps.importing import import_run, imported_table
 from extrap_eval.steps.outcomes import outcomes
 from extrap_eval.steps.score import score
@@ -99,13 +99,27 @@ def test_cards_of_the_run_load_again(log: Path, tmp_path: Path, tokenizer: str) 
     assert [problem.gold for problem in run.problems()] == ["2", "3"]
 
 
-def test_known_model_card_gives_markers_and_end_tokens(tmp_path: Path) -> None:
-    path = write_lines(tmp_path / "log.jsonl", rows(["hm.", "hm.</think>so.", "hm<|im_end|>"]))
+@pytest.mark.parametrize(
+    ("completions", "reasons", "how"),
+    [
+        # An open thought was cut, whatever its last character.
+        (["<think>hm.", "<think>hm.</think>so."], ["length", "stop"], ["ending", "ending"]),
+        # The card's end token is in this log, so whatever lacks it was cut.
+        (["<think>hm.</think>so.", "so.<|im_end|>"], ["length", "stop"], ["no end token", "end token"]),
+    ],
+)
+def test_known_model_card_gives_markers_and_end_tokens(
+    tmp_path: Path, completions: list[str], reasons: list[str], how: list[str]
+) -> None:
+    path = write_lines(tmp_path / "log.jsonl", rows(completions))
     run = import_run("jsonl", [path], out=tmp_path / "run", model="markov", fields=FIELDS)
-    # The markov card's prompt opens the thought: what does not close it was cut.
-    reasons = [c.finish_reason for c in run.completions()]
-    assert run.model_card.think == load_model_card("markov").think
-    assert reasons[1:] == ["stop", "stop"] or reasons == ["length", "length", "stop"]
+    assert [completion.finish_reason for completion in run.completions()] == reasons
+    assert imported_table(run)["finish_known_by"].tolist() == how
+    (end,) = end_token_ids(load_tokenizer(run.model_card), run.model_card)
+    assert [c.stop_token_id for c in run.completions()] == [end if h == "end token" else None for h in how]
+    card = load_model_card("markov")
+    assert (run.model_card.think, run.model_card.policy) == (card.think, card.policy)
+    assert (run.model_card.n, run.manifest.distribution["temperature"]) == (2, None)
 
 
 def test_same_import_again_changes_nothing(log: Path, tmp_path: Path, tokenizer: str) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import io
+import os
 import resource
 import tempfile
 from collections.abc import Iterator
@@ -108,20 +110,22 @@ def small_files() -> Iterator[int]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_refused_append_leaves_the_journal_as_it_was(tmp_path: Path, small_files: int) -> None:
+def test_a_refused_append_keeps_the_whole_records_that_fitted(tmp_path: Path, small_files: int) -> None:
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
     journal.append(RECORDS[:3])
-    good = path.read_bytes()
     with pytest.raises(UserError) as error:
         journal.append(RECORDS[3:])  # written in part, up to the limit
     message = str(error.value)
     assert message.startswith(f"{path}: ")
     assert "File too large" in message
     assert "run the same command" in message
-    assert path.read_bytes() == good
-    journal.append(RECORDS[3:4])  # what fits still goes in
-    assert path.read_bytes() == b"".join(LINES[:4])
+    fitting = max(count for count in range(len(LINES)) if len(b"".join(LINES[:count])) <= small_files)
+    assert fitting > 3
+    assert path.read_bytes() == b"".join(LINES[:fitting])
+    with pytest.raises(UserError):
+        journal.append(RECORDS[fitting:])
+    assert path.read_bytes() == b"".join(LINES[:fitting])  # what comes after a torn line is not glued to it
     journal.close()
 
 
@@ -129,3 +133,34 @@ def test_a_journal_in_the_place_of_a_directory_is_one_line(tmp_path: Path) -> No
     (tmp_path / "journal.jsonl").mkdir()
     with pytest.raises(UserError, match=r"journal\.jsonl: cannot write: Is a directory"):
         Journal(tmp_path / "journal.jsonl")
+
+
+def test_a_group_is_one_fsync_after_all_its_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    sizes: list[int] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        sizes.append(os.fstat(descriptor).st_size)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    journal.append(RECORDS[:10])
+    journal.append(RECORDS[10:])
+    assert sizes == [sum(map(len, LINES[:10])), len(DATA)]
+    journal.close()
+
+
+def test_a_failing_fsync_acknowledges_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append(RECORDS[:2])
+
+    def broken(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", broken)
+        with pytest.raises(UserError, match="Input/output error"):
+            journal.append(RECORDS[2:])
+    assert journal.path.read_bytes() == b"".join(LINES[:2])
+    journal.close()

@@ -44,7 +44,7 @@ def write_missing(path: Path, acknowledge: Connection, seed: int) -> None:
             group, missing = missing[: (size := rng.randint(1, 5))], missing[size:]
             writer.append([completion(*key) for key in group])
             acknowledge.send(group)
-            if rng.random() < 0.1:
+            if rng.random() < 0.05:
                 writer.seal()
         writer.seal()
     acknowledge.send("done")

@@ -13,20 +13,21 @@ class Recipe:
     """Everything that decides the weights, besides the code, the library versions and the processor.
 
     ``tokens`` is the size of a batch, padding included. The learning rate warms up, stays, and falls linearly
-    over the last ``decay`` of all steps, in which the data shows ``last_habits`` instead of ``habits``. So the
-    siblings are one run until the rate begins to fall, and the second can start from there. One thread: two
-    runs side by side use two cores better than one run with two threads, do not wait for each other when the
+    over the last ``decay`` of all steps. In the ``last`` share of steps the data shows ``last_habits`` instead
+    of ``habits``: until then siblings are one run, and the second can start from there. One thread: two runs
+    side by side use two cores better than one run with two threads, do not wait for each other when the
     machine has other work, and cannot differ in the order of a parallel sum.
     """
 
     name: str
     last_habits: Habits
     habits: Habits = field(default_factory=Habits)
-    steps: int = 3600
+    steps: int = 2400
     seed: int = 0
     tokens: int = 4096
     warm_up: int = 100
     decay: float = 0.4
+    last: float = 0.15
     muon_rate: float = 0.02
     muon_weight_decay: float = 0.015
     adam_rate: float = 3e-3
@@ -37,6 +38,11 @@ class Recipe:
     @property
     def decay_start(self) -> int:
         return round(self.steps * (1 - self.decay))
+
+    @property
+    def parting(self) -> int:
+        """The step where siblings part."""
+        return round(self.steps * (1 - self.last))
 
     def rate(self, step: int) -> float:
         """Factor on both learning rates at ``step`` (0-based)."""

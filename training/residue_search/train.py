@@ -27,7 +27,7 @@ from training.residue_search.tokenizer import END, PAD, save_tokenizer, train_to
 
 HERE = Path(__file__).parent
 CHECKPOINT = "checkpoint.pt"
-BASE = "base.pt"  # the checkpoint at the step where the rate begins to fall and siblings part
+BASE = "base.pt"  # the checkpoint at the step where siblings part
 SAVE_EVERY = 200
 
 
@@ -103,15 +103,18 @@ class Run:
     def load(self, path: Path) -> None:
         """Go on from a checkpoint of the same recipe, or of a sibling's.
 
-        Name, last habits and number of steps may differ as long as neither schedule has begun to lower the
-        rate: up to there the runs are the same run. Raises SystemExit for any other difference.
+        What decides only later steps may differ: name and last habits until the siblings part, number of steps
+        and share of decay until the rate begins to fall. Raises SystemExit for any other difference.
         """
         state = torch.load(path, weights_only=True)
         progress = Progress(**state["progress"])
         mine, other = asdict(self.recipe), state["recipe"]
-        other_start = replace(self.recipe, steps=other["steps"], decay=other["decay"]).decay_start
-        shared = progress.step <= min(self.recipe.decay_start, other_start)
-        free = {"name", "steps", "last_habits"} if shared else set()
+        theirs = replace(self.recipe, **{key: other[key] for key in ("steps", "decay", "last")})
+        free = set()
+        if progress.step <= min(self.recipe.parting, theirs.parting):
+            free |= {"name", "last_habits", "last"}
+        if progress.step <= min(self.recipe.decay_start, theirs.decay_start):
+            free |= {"steps", "decay"}
         differing = [key for key in mine if mine[key] != other.get(key) and key not in free]
         if differing:
             raise SystemExit(f"{path}: made with another {', '.join(differing)}; give another --out or remove it")
@@ -135,12 +138,12 @@ def train(recipe: Recipe, out: Path, base: Path | None = None, stop_after: int |
         print(f"resumed at step {run.progress.step}", flush=True)
     at = run.progress
     encode = encoder(tokenizer)
-    habits = recipe.habits if at.step <= recipe.decay_start else recipe.last_habits
+    habits = recipe.habits if at.step <= recipe.parting else recipe.last_habits
     stream = batches(recipe.seed, encode, habits, recipe.tokens, at.block, at.index)
     end = min(recipe.steps, stop_after or recipe.steps)
     clock, tokens = time.monotonic(), at.tokens
     while at.step < end:
-        if at.step == recipe.decay_start and recipe.last_habits != recipe.habits:
+        if at.step == recipe.parting and recipe.last_habits != recipe.habits:
             stream = batches(recipe.seed, encode, recipe.last_habits, recipe.tokens, at.block + 1)
         at.block, at.index, batch = next(stream)
         loss = run.step(batch)
@@ -154,7 +157,7 @@ def train(recipe: Recipe, out: Path, base: Path | None = None, stop_after: int |
             clock, tokens = time.monotonic(), at.tokens
         if at.step % SAVE_EVERY == 0 or at.step == end:
             run.save(out / CHECKPOINT)
-        if at.step == recipe.decay_start:
+        if at.step == recipe.parting:
             run.save(out / BASE)
     if at.step == recipe.steps:
         export(run, tokenizer, out)

@@ -32,7 +32,7 @@ RETRY_TOTAL_SECONDS = 900.0
 IN_FLIGHT_PER_ENDPOINT = 256
 POLL_SECONDS = 10.0
 REVIVAL_SECONDS = 60.0  # for the single token that a server which had stuck must make before it is trusted again
-_BACKOFF = wait_random_exponential(multiplier=0.5, max=30)
+BACKOFF = wait_random_exponential(multiplier=0.5, max=30)
 
 
 @dataclass
@@ -173,7 +173,7 @@ class HttpEngine:
                     served.dialect.path, served.dialect.payload(request, served.model)
                 )
         except TimeoutError:
-            raise Fault(f"{endpoint.base}: no progress for {patience:.0f} s", stuck=True) from None
+            raise Fault(f"{endpoint.base}: no progress for {patience:g} s", stuck=True) from None
         finally:
             endpoint.outstanding.discard(limit)
         return believe(served.dialect, body, request, endpoint.base)
@@ -215,7 +215,7 @@ class HttpEngine:
             if state.outcome is not None:
                 endpoint.down = str(state.outcome.exception())
 
-        again = AsyncRetrying(retry=retry_if_exception_type((Fault, UserError)), wait=_BACKOFF, before_sleep=note)
+        again = AsyncRetrying(retry=retry_if_exception_type((Fault, UserError)), wait=BACKOFF, before_sleep=note)
         await again(self._check_alive, endpoint, request)
         endpoint.down = None
         logger.warning("server answers again: %s", endpoint.base)
@@ -236,7 +236,7 @@ class HttpEngine:
             async with asyncio.timeout(REVIVAL_SECONDS):
                 await endpoint.connection.post(served.dialect.path, payload)
         except TimeoutError:
-            raise Fault(f"{endpoint.base}: no token within {REVIVAL_SECONDS:.0f} s") from None
+            raise Fault(f"{endpoint.base}: no token within {REVIVAL_SECONDS:g} s") from None
 
     def _in_background(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(coroutine)
@@ -271,7 +271,7 @@ def _describe(endpoints: Sequence[Endpoint]) -> EngineInfo:
 def _pause(state: RetryCallState) -> float:
     """Seconds before the next attempt: exponential with full jitter, at least what the server asked for."""
     fault = state.outcome.exception() if state.outcome is not None else None
-    return max(_BACKOFF(state), fault.retry_after if isinstance(fault, Fault) else 0.0)
+    return max(BACKOFF(state), fault.retry_after if isinstance(fault, Fault) else 0.0)
 
 
 def _give_up(state: RetryCallState, trail: _Trail) -> Generation:
