@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from extrap_eval.cli.table import parse_ints, to_terminal
+from extrap_eval.cli.table import parse_ints
+from extrap_eval.cli.terminal import draw
 from extrap_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def calibrate(
     elif json_:
         typer.echo(result.to_json(orient="records"))
     else:
-        typer.echo(to_terminal(_readable(result)))
+        typer.echo(draw(_readable(result).to_dict("records")))
         typer.echo(
             f"{replications} replications: the {100 * level:g} % intervals cover the truth in "
             f"{_span(100 * result['coverage'])} %, estimates are off by {_span(result['bias_se'])} "

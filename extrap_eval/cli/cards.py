@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from extrap_eval.cli.terminal import draw
 from extrap_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,8 +31,18 @@ def list_(
 
         typer.echo(json_library.dumps({"models": models, "benchmarks": benchmarks}, indent=2, ensure_ascii=False))
     else:
-        _print_table("Model cards", [{**row, "name": row.pop("card")} for row in models])
-        _print_table("Benchmark cards", benchmarks)
+        shown = [
+            {
+                "card": r["card"],
+                "id": r["hf_id"],
+                "n": r["n"],
+                "max tokens": r["max_new_tokens"],
+                "B_tr": r["training_budget"],
+            }
+            for r in models
+        ]
+        typer.echo(draw(shown, "Model cards"))
+        typer.echo(draw(benchmarks, "Benchmark cards"))
 
 
 @app.command()
@@ -124,17 +135,3 @@ def _benchmark_row(path: Path, card: BenchmarkCard) -> dict[str, Any]:
         "kind": card.answer.kind,
         "licence": card.licence,
     }
-
-
-def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    headings = {"training_budget": "B_tr", "max_new_tokens": "max tokens", "hf_id": "id"}
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in rows[0] if rows else ():
-        numeric = all(isinstance(row[column], int | None) for row in rows)
-        table.add_column(headings.get(column, column), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*("–" if value is None else str(value) for value in row.values()))
-    Console().print(table)

@@ -17,7 +17,8 @@ def demo(
 
     The same steps by hand: extrap-eval sample, score, table, plot.
     """
-    from extrap_eval.cli.table import readable, to_terminal
+    from extrap_eval.cli.table import readable
+    from extrap_eval.cli.terminal import draw
     from extrap_eval.sampling.progress import progress_line
     from extrap_eval.steps.curves import curves, extrapolation_sentences
     from extrap_eval.steps.plot import FIGURES, plot
@@ -29,7 +30,7 @@ def demo(
     with progress_line(f"{plan.model.name} on {plan.benchmark.name}", silent=False) as progress:
         sample(plan, run, open_engine("markov", plan, max_in_flight=256), progress=progress)
     ensure_scored(run.path)
-    typer.echo(to_terminal(readable(curves([run.path]))))
+    typer.echo(draw(readable(curves([run.path])).to_dict("records")))
     for sentence in extrapolation_sentences([run.path]):
         typer.echo(sentence)
     for figure in FIGURES:

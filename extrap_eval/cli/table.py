@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from extrap_eval.cli.terminal import draw
 from extrap_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def table(
         typer.echo(tidy.to_json(orient="records"))
     else:
         wide = readable(tidy)
-        typer.echo(to_markdown(wide) if markdown else to_terminal(wide))
+        typer.echo(to_markdown(wide) if markdown else draw(wide.to_dict("records")))
         for sentence in extrapolation_sentences(runs, n=n, level=level):
             typer.echo(sentence)
 
@@ -82,26 +83,6 @@ def readable(tidy: pd.DataFrame) -> pd.DataFrame:
         row = rows.setdefault(key, dict(zip(("model", "benchmark", "budget"), key, strict=True)))
         row[name] = f"{100 * cell['value']:.1f} [{100 * cell['low']:.1f}, {100 * cell['high']:.1f}]"
     return pd.DataFrame(list(rows.values()))
-
-
-def to_terminal(wide: pd.DataFrame) -> str:
-    """A table drawn with rich, as wide as it needs to be when the output is not a terminal."""
-    import shutil
-    import sys
-
-    from rich.console import Console
-    from rich.table import Table
-
-    drawn = Table(show_header=True, header_style="bold")
-    for column in wide.columns:
-        drawn.add_column(str(column), justify="left" if column in ("model", "benchmark") else "right")
-    for row in wide.itertuples(index=False):
-        drawn.add_row(*[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row])
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
-    console = Console(width=width, color_system="auto" if sys.stdout.isatty() else None)
-    with console.capture() as captured:
-        console.print(drawn)
-    return captured.get().rstrip()
 
 
 def to_markdown(wide: pd.DataFrame) -> str:

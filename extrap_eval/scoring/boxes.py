@@ -36,9 +36,8 @@ def find_boxes(data: bytes) -> list[Box]:
 
     Braces are balanced; ``\{`` and ``\}`` are text. Whitespace between command and brace is allowed. A box
     that never closes is no box, and does not hide complete ones after or inside it. Of two nested boxes only
-    the inner one
-    counts: it closes first, and the outer one, when it closes at last, never displaces it. Hence boxes are
-    disjoint, and the order of their ends is that of their starts.
+    the inner one counts: it closes first, and the outer one, when it closes at last, never displaces it. Hence
+    boxes are disjoint, and the order of their ends is that of their starts.
     """
     boxes: list[Box] = []
     position = 0

@@ -1,13 +1,11 @@
-r"""What math-verify says about two answers. Runs inside the worker processes: nothing here bounds time or
-memory.
+r"""What math-verify says about two answers. Runs in worker processes: nothing here bounds time or memory.
 
 Behaviour of math-verify 0.9 that this relies on (each is a test):
 
 - Its extraction from running text merges boxes that stand close together, so it never sees a completion:
-  every gold and answer is wrapped alone as ``\boxed{…}`` and read as LaTeX, first match only. Otherwise an
-  answer that does not
-  parse (``\frac{1}{3} E_{1}+\frac{2}{3} E_{2}``) yields a fragment of itself (2/3). Inside a box newlines and
-  ``$`` are harmless and equations stay whole, which does not hold for ``$…$``.
+  every gold and answer is wrapped alone as ``\boxed{…}`` and read as LaTeX, first match only. With more, an
+  answer that does not parse (``\frac{1}{3} E_{1}+\frac{2}{3} E_{2}``) yields a fragment of itself (2/3).
+  Inside a box equations stay whole and newlines and ``$`` are harmless; inside ``$…$`` the latter are not.
 - ``verify(gold, answer)`` is not symmetric: gold comes first.
 - Its time limits use SIGALRM; they are switched off.
 """

@@ -17,16 +17,14 @@ _SIFTED, _MANY = 8, 64  # tokens after which so many candidates are left only in
 
 @dataclass(frozen=True)
 class Loop:
-    """``onset``: index of the first token of the repeating part. ``period``: length of the block in
-    tokens."""
+    """``onset``: index of the first token of the repeating part. ``period``: tokens of the block."""
 
     onset: int
     period: int
 
     @property
     def certain_at(self) -> int:
-        """Number of tokens from which on the loop is certain: with so many or more, the prefix ends in this
-        loop."""
+        """Number of tokens from which on the loop is certain: every longer prefix ends in this loop."""
         return self.onset + certain_length(self.period)
 
 

@@ -33,10 +33,9 @@ class TokenTable:
 
     ``first_pieces`` is None, or what token i adds when it is the first known one of the text: decoders of the
     SentencePiece family drop the leading space there. ``raw`` is None, or marks (bool, shape (ids,)) the
-    byte-fallback
-    tokens: when a run of them is not UTF-8, ``decode`` shows one U+FFFD for each token of the run, as the
-    tokenizers library does. ``text_bytes`` keeps the bytes, so that the bytes of a prefix are a prefix of the
-    bytes.
+    byte-fallback tokens: when a run of them is not UTF-8, ``decode`` shows one U+FFFD for each token of the
+    run, as the tokenizers library does. ``text_bytes`` keeps the bytes, so that the bytes of a prefix are a
+    prefix of the bytes.
     """
 
     pieces: tuple[bytes, ...]
@@ -137,8 +136,7 @@ class TokenTable:
         return np.array([len(piece) for piece in self._pieces_and_nothing], dtype=np.int64)
 
     def _opening(self, known: np.ndarray) -> tuple[int, bytes] | None:
-        """Position and bytes of the token that opens the text, where it differs from the same token
-        elsewhere."""
+        """Position and bytes of the token that opens the text, None when it is no different there."""
         if self.first_pieces is None:
             return None
         # A hole has no bytes anywhere; skipping it and tokens that are truly empty is the same.
@@ -218,8 +216,7 @@ def _byte_level_alphabet() -> dict[str, int]:
 
 
 def _byte_level(content: str, alphabet: Mapping[str, int]) -> bytes:
-    """Bytes of one token: by the alphabet, or as plain text when one of its characters is not in it (added
-    tokens)."""
+    """Bytes of one token: by the alphabet, or as plain text when a character is not in it (added tokens)."""
     try:
         return bytes([alphabet[character] for character in content])
     except KeyError:
@@ -240,10 +237,9 @@ def slow_offsets(tokenizer: Any, ids: np.ndarray | Sequence[int]) -> tuple[bytes
     """Text and byte offsets for a tokenizer of any kind, by decoding.
 
     ``ids``: integers, shape (n,). Returns the UTF-8 bytes of the whole text and the offset after each token
-    (int64,
-    shape (n,)): how much of the text stands after so many tokens and stays. First each token is decoded in a
-    small window of its neighbours; where the pieces do not add up to the whole text, every prefix is decoded
-    instead, which takes quadratic time.
+    (int64, shape (n,)): how much of the text stands after so many tokens and stays. First each token is
+    decoded in a small window of its neighbours; where the pieces do not add up to the whole text, every prefix
+    is decoded instead, which takes quadratic time.
     """
     tokens = np.asarray(ids, dtype=np.int64).tolist()
     whole = _decoded(tokenizer, tokens)
@@ -255,10 +251,8 @@ def slow_offsets(tokenizer: Any, ids: np.ndarray | Sequence[int]) -> tuple[bytes
 
 def _offsets_by_window(tokenizer: Any, tokens: list[int], whole: str) -> list[int] | None:
     """None when a piece is not what stands in the text at its place."""
-    context, fresh = (
-        0,
-        0,
-    )  # tokens[context:fresh] were read already and are decoded again to see what a new one adds
+    # tokens[context:fresh] were read already; they are decoded again to see what a new one adds to them.
+    context, fresh = 0, 0
     read, size = 0, 0  # characters and bytes of ``whole`` read so far
     offsets: list[int] = []
     for end in range(1, len(tokens) + 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -94,40 +94,17 @@ def curve(
     return pd.DataFrame(rows).astype({"k": "Int64", "training_budget": "Int64"})
 
 
-def curves(
-    runs: Sequence[str | Path | Run],
-    *,
-    budgets: Sequence[int] | None = None,
-    ks: Sequence[int] | None = None,
-    n: int | None = None,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-    layer: str = "default",
-    rule: AnswerRule = AnswerRule(),
-    policy: VotePolicy = "abstain",
-) -> pd.DataFrame:
-    """The rows of ``curve`` for several runs. Runs of one model and benchmark are told apart by their folder."""
+def curves(runs: Sequence[str | Path | Run], **options: Any) -> pd.DataFrame:
+    """The rows of ``curve`` for several runs, ``options`` being its keywords.
+
+    Runs of one model and benchmark are told apart by their folder.
+    """
     import pandas as pd
 
     found = [as_run(run) for run in runs]
-    tables = [
-        curve(
-            run,
-            budgets=budgets,
-            ks=ks,
-            n=n,
-            level=level,
-            resamples=resamples,
-            seed=seed,
-            layer=layer,
-            rule=rule,
-            policy=policy,
-        ).assign(model=name)
-        for run, name in zip(found, _names(found), strict=True)
-    ]
-    if not tables:
+    if not found:
         raise UserError("no run was given: name at least one run directory")
+    tables = [curve(run, **options).assign(model=name) for run, name in zip(found, _names(found), strict=True)]
     return pd.concat(tables, ignore_index=True)
 
 

@@ -122,7 +122,7 @@ def ensure_scored(path: str | Path) -> None:
 
 
 def _versions(run: Run) -> dict[str, Any]:
-    """What, besides the completions, a layer depends on; the problems for whoever mends a gold in place."""
+    """What, besides the completions, a layer depends on. Golds and markers may have been mended in place."""
     from extrap_eval.problems.load import fingerprint
     from extrap_eval.scoring.judge import judge_version
     from extrap_eval.scoring.timeline import TIMELINE_VERSION
@@ -130,8 +130,14 @@ def _versions(run: Run) -> dict[str, Any]:
     return {
         "judge": judge_version(),
         "timeline": TIMELINE_VERSION,
+        "think_close": _think_close(run),
         "problems_sha256": fingerprint(run.problems()),
     }
+
+
+def _think_close(run: Run) -> str | None:
+    think = run.model_card.think
+    return None if think is None else think.close
 
 
 def _refuse_missing(run: Run) -> None:
@@ -153,8 +159,7 @@ def _timelines(run: Run) -> Iterable[tuple[Completion, Timeline]]:
     from extrap_eval.scoring.timeline import read_timeline, timeline_of_bytes
     from extrap_eval.scoring.tokens import slow_offsets
 
-    think = run.model_card.think
-    think_close = None if think is None else think.close
+    think_close = _think_close(run)
     table = run.token_table()
     tokenizer: Any = None
     if table is None:

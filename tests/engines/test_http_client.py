@@ -195,6 +195,16 @@ async def test_a_server_whose_counters_stand_still_is_lost(kind: Kind, monkeypat
     assert frozen.aborted >= 3  # every request given up was also given up on the server
 
 
+async def test_a_server_that_stops_showing_its_counters_is_not_waited_for() -> None:
+    async with (
+        Loopback(faults=["hang"]) as server,
+        HttpEngine([server.url], patience_seconds=0.5, retry_total_seconds=0) as engine,
+    ):
+        server.page_faults = {"/metrics": 500}
+        with pytest.raises(EngineError, match=r"after 1 requests .* no progress for 0\.5 s"):
+            await engine.generate(REQUEST)
+
+
 async def test_without_counters_patience_limits_each_request() -> None:
     async with Loopback(shows_counters=False, delay=0.8) as server:
         with pytest.raises(EngineError, match=r"no progress for 0\.3 s"):

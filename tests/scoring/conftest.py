@@ -91,3 +91,10 @@ def saturn_answers(tokenizer: Any, ids: np.ndarray) -> list[str]:
 def judge() -> Iterator[Judge]:
     with Judge(workers=2, timeout=20) as judge:
         yield judge
+
+
+@pytest.fixture(scope="session")
+def impatient() -> Iterator[Judge]:
+    """For what hangs; long enough for everything else, on a busy machine too."""
+    with Judge(workers=2, timeout=1.0) as judge:
+        yield judge

@@ -127,18 +127,10 @@ def test_expression(judge: Judge, answer: str, expected: Verdict) -> None:
     assert verdict(judge, '{"numbers": [3, 5, 7, 3], "target": 36}', answer, "expression") == expected
 
 
-HANGING = ["9^{9^{9^9}}", "(10^9)!", r"2^{10^{12}}", r"\binom{10^9}{5\cdot 10^8}"]
-
-
-def test_what_hangs_is_a_timeout_and_not_a_wrong_answer() -> None:
-    with Judge(workers=2, timeout=0.5) as judge:
-        judge.verdicts([Question("p", "5", "x=5", "math")])
-        start = time.monotonic()
-        questions = [Question("p", "5", answer, "math") for answer in [*HANGING, "x=5", "x=6"]]
-        assert judge.verdicts(questions) == ["timeout"] * 4 + ["correct", "incorrect"]
-        assert time.monotonic() - start < 20
-        problems = [Problem(str(i), "", gold, "math") for i, gold in enumerate(["5", "1" * 40 + "+"])]
-        assert set(judge.check_golds(problems)) == {"1"}
+def test_what_hangs_is_a_timeout_and_not_a_wrong_answer(impatient: Judge) -> None:
+    answers = ["9^{9^{9^9}}", r"2^{10^{12}}", "x=5", "x=6"]
+    found = impatient.verdicts([Question("p", "5", answer, "math") for answer in answers])
+    assert found == ["timeout", "timeout", "correct", "incorrect"]
 
 
 GOLDS = [
@@ -208,13 +200,12 @@ def test_classes_of_many_problems_are_those_of_each(judge: Judge) -> None:
     assert judge.classes_of_many([("math", answers) for _, answers in problems]) == expected
 
 
-def test_an_answer_that_hangs_costs_one_timeout_and_is_a_class_of_its_own() -> None:
+def test_answers_that_hang_cost_one_timeout_each_and_are_classes_of_their_own(impatient: Judge) -> None:
     answers = ["9^{9^{9^9}}", "9^{9^{9^9}} ", *[rf"\frac{{{i}}}{{7}}" for i in range(1, 6)], "x=3"]
-    with Judge(workers=1, timeout=1.0) as judge:
-        judge.classes("math", ["x=1", "y=2"])
-        start = time.monotonic()
-        classes = judge.classes("math", answers)
-        assert time.monotonic() - start < 12
+    impatient.classes("math", ["x=1", "y=2"])
+    start = time.monotonic()
+    classes = impatient.classes("math", answers)
+    assert time.monotonic() - start < 8  # compared with each of the others, they would take 12 timeouts
     assert classes[0] == classes[1]
     assert len(set(classes)) == 7
 

@@ -88,25 +88,19 @@ def test_9_bare_equations_stay_whole(judge: Judge) -> None:
     assert judge.check_golds([Problem("p", "", "3x-y+13=0", "math")]) == {}
 
 
-def test_10_what_cannot_be_computed_is_a_timeout() -> None:
-    with Judge(workers=2, timeout=0.5) as judge:
-        for answer in ("9^{9^{9^9}}", "(10^9)!"):
-            assert ask(judge, "5", answer) == "timeout"
-        assert ask(judge, "5", r"\frac{10}{2}") == "correct"
+def test_10_what_cannot_be_computed_is_a_timeout(impatient: Judge) -> None:
+    answers = ["9^{9^{9^9}}", "(10^9)!", r"\frac{10}{2}"]
+    found = impatient.verdicts([Question("p", "5", answer, "math") for answer in answers])
+    assert found == ["timeout", "timeout", "correct"]
 
 
-def test_11_limits_hold_in_a_thread_and_touch_no_signal() -> None:
+def test_11_limits_hold_in_a_thread_and_touch_no_signal(impatient: Judge) -> None:
     found: list[Verdict] = []
     before = signal.getsignal(signal.SIGALRM)
-
-    def work() -> None:
-        with Judge(workers=1, timeout=0.5) as judge:
-            found.extend([ask(judge, "5", "9^{9^{9^9}}"), ask(judge, "5", "x=5")])
-
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=lambda: found.append(ask(impatient, "5", "9^{9^{9^9}}")))
     thread.start()
     thread.join(timeout=60)
-    assert found == ["timeout", "correct"]
+    assert found == ["timeout"]
     assert signal.getsignal(signal.SIGALRM) is before
 
 

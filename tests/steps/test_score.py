@@ -215,6 +215,15 @@ def test_other_rules_score_again(run: Run) -> None:
     assert score(run.path).judged == 8
 
 
+def test_a_marker_mended_in_place_is_read_anew(run: Run) -> None:
+    from extrap_eval.cards.load import dump_card
+
+    score(run.path)
+    (run.path / "model.yaml").write_text(dump_card(model_card(think={**THINK, "close": "no"})), encoding="utf-8")
+    assert score(run.path).judged == 0
+    assert dict(run.layer().timelines())["six", 1].think_end == TEXTS["six"][1].index("no") + 2
+
+
 def test_an_unfinished_completion_is_cut(tmp_path: Path) -> None:
     run = new_run(tmp_path / "run", PROBLEMS[1:], n=1, model_card=model_card())
     with run.writer() as writer:

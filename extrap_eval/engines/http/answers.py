@@ -17,6 +17,9 @@ from extrap_eval.engines.base import EngineError, Generation, GenerationRequest
 from extrap_eval.engines.http.connection import Connection, Fault
 from extrap_eval.errors import UserError
 
+# What asking for progress may raise: no answer, or one that makes no sense. Neither is a sign of progress.
+PROGRESS_UNKNOWN = (Fault, UserError, ValueError, LookupError, TypeError, AttributeError)
+
 ServedKind = Literal["vllm", "sglang", "openai"]
 
 
@@ -71,8 +74,8 @@ class Dialect(Protocol):
         ...
 
     async def progress(self, connection: Connection) -> tuple[float, ...] | None:
-        """Numbers that move while the server generates, None where it shows none. Raises like
-        Connection.get.
+        """Numbers that move while the server generates, None where it shows none. May raise anything in
+        PROGRESS_UNKNOWN.
         """
         ...
 

@@ -18,7 +18,7 @@ import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from extrap_eval.engines.base import EngineError, EngineInfo, Generation, GenerationRequest
-from extrap_eval.engines.http.answers import TextTokenizer, believe
+from extrap_eval.engines.http.answers import PROGRESS_UNKNOWN, TextTokenizer, believe
 from extrap_eval.engines.http.connection import Connection, Fault, new_session, parse_address
 from extrap_eval.engines.http.probe import ServerKind, identify
 from extrap_eval.engines.http.routing import Endpoint, choose
@@ -26,8 +26,8 @@ from extrap_eval.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 600.0  # without any progress on a server that shows it
-PATIENCE_BLIND_SECONDS = 3 * 3600.0  # for one request on a server that shows nothing: a 32k-token one can take an hour
+PATIENCE_SECONDS = 600.0  # without any progress, on a server that shows it
+PATIENCE_BLIND_SECONDS = 3 * 3600.0  # for one request, on a server that does not: 32k tokens can take an hour
 RETRY_TOTAL_SECONDS = 900.0
 IN_FLIGHT_PER_ENDPOINT = 256
 POLL_SECONDS = 10.0
@@ -152,7 +152,7 @@ class HttpEngine:
         endpoint = choose(self._endpoints, request.affinity, trail.failed)
         if endpoint is None:
             raise Fault("; ".join(f"{e.down}" for e in self._endpoints))
-        trail.sent += 1
+        trail.sent = 1
         started = time.monotonic()
         try:
             generation = await self._ask(endpoint, request)
@@ -193,9 +193,9 @@ class HttpEngine:
                 continue
             try:
                 counters = await endpoint.served.dialect.progress(endpoint.connection)
-            except (Fault, UserError, ValueError):  # no answer, or no sense in it: not a sign of progress
+            except PROGRESS_UNKNOWN:
                 continue
-            if counters != last:
+            if counters is not None and counters != last:
                 deadline = asyncio.get_running_loop().time() + patience
                 for limit in endpoint.outstanding:
                     if not limit.expired():
@@ -215,7 +215,8 @@ class HttpEngine:
             if state.outcome is not None:
                 endpoint.down = str(state.outcome.exception())
 
-        again = AsyncRetrying(retry=retry_if_exception_type((Fault, UserError)), wait=BACKOFF, before_sleep=note)
+        # Whatever goes wrong here is the reason why the server stays aside; it shows in the errors of requests.
+        again = AsyncRetrying(retry=retry_if_exception_type(Exception), wait=BACKOFF, before_sleep=note)
         await again(self._check_alive, endpoint, request)
         endpoint.down = None
         logger.warning("server answers again: %s", endpoint.base)

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import orjson
 
-from extrap_eval.engines.http.answers import Dialect, ServedKind, TextTokenizer
-from extrap_eval.engines.http.connection import Connection, Fault
+from extrap_eval.engines.http.answers import PROGRESS_UNKNOWN, Dialect, ServedKind, TextTokenizer
+from extrap_eval.engines.http.connection import Connection
 from extrap_eval.engines.http.openai import OpenAI
 from extrap_eval.engines.http.sglang import Sglang
 from extrap_eval.engines.http.vllm import Vllm
@@ -126,7 +126,7 @@ async def _version(connection: Connection, kind: ServedKind) -> str | None:
 async def _shows_progress(connection: Connection, dialect: Dialect) -> bool:
     try:
         return await dialect.progress(connection) is not None
-    except (Fault, UserError):  # a proxy may guard the page: then there is nothing to watch
+    except PROGRESS_UNKNOWN:  # a proxy may guard the page: then there is nothing to watch
         return False
 
 

@@ -1,0 +1,34 @@
+"""Tables for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+PIPED_WIDTH = 200  # columns, where no terminal says how many there are
+
+
+def draw(rows: Sequence[Mapping[Any, Any]], title: str | None = None) -> str:
+    """Rows of one shape as a table: numbers to the right, None as a dash, thousands separated."""
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = list(rows[0]) if rows else []
+    drawn = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        text = any(isinstance(row[column], str) and not row[column][:1].isdigit() for row in rows)
+        drawn.add_column(str(column), justify="left" if text else "right")
+    for row in rows:
+        drawn.add_row(*[_cell(row[column]) for column in columns])
+    terminal = sys.stdout.isatty()
+    console = Console(width=None if terminal else PIPED_WIDTH, color_system="auto" if terminal else None)
+    with console.capture() as captured:
+        console.print(drawn)
+    return captured.get().rstrip()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else str(value)
