@@ -94,6 +94,7 @@ def sample(
         patience_seconds=patience,
     )
     run = prepare_run(plan, path)
+    _warn_of_golds(plan)
     with progress_line(f"{plan.model.name} on {plan.benchmark.name}", silent=json_ or quiet) as progress:
         report = sample_step(plan, run, source, concurrency=in_flight, seed=seeded, progress=progress)
     _finish(run, report, json_)
@@ -105,6 +106,13 @@ def default_run_path(plan: SamplingPlan, limit: int | None = None) -> Path:
 
     first = f"-first{limit}" if limit else ""
     return Path("runs") / f"{slug(plan.model.name)}__{slug(plan.benchmark.name)}{first}"
+
+
+def _warn_of_golds(plan: SamplingPlan) -> None:
+    from extrap_eval.steps.score import unreadable_golds
+
+    for problem, reason in unreadable_golds(plan.problems).items():
+        typer.echo(f"warning: problem {problem}: its reference answer cannot be read ({reason})", err=True)
 
 
 def _print_dry_run(plan: SamplingPlan, path: Path, as_json: bool) -> None:

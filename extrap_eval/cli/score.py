@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from extrap_eval.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 
 def score(
@@ -21,11 +25,20 @@ def score(
     A reference answer that cannot be read is an error of its problem: everything else is scored, every metric leaves
     the problem out, and the exit code is 1.
     """
+    from rich.console import Console
+    from rich.progress import Progress
+
     from extrap_eval.steps.score import score as score_step
 
     unreadable: dict[str, str] = {}
     for path in runs:
-        report = score_step(path, workers=workers, timeout=timeout)
+        with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+            task = bar.add_task(f"{path}: completions read", total=None)
+
+            def show(done: int, total: int, bar: Progress = bar, task: TaskID = task) -> None:
+                bar.update(task, completed=done, total=total)
+
+            report = score_step(path, workers=workers, timeout=timeout, progress=show)
         if json_:
             import dataclasses
             import json

@@ -107,6 +107,14 @@ def score(
     return _report(layer, judged=judged)
 
 
+def unreadable_golds(problems: Sequence[Problem]) -> dict[str, str]:
+    """Problem id -> why its reference answer cannot be compared with anything; worth knowing before sampling."""
+    from extrap_eval.scoring.judge import Judge
+
+    with Judge() as judge:
+        return judge.check_golds(problems)
+
+
 def ensure_scored(path: str | Path) -> None:
     """Score a run unless its layer stands for what it holds now, whatever limits it was judged under.
 

@@ -61,7 +61,9 @@ def test_gold_that_does_not_parse(command: Command, tmp_path: Path) -> None:
         '{"id": "bad", "problem": "Hidden number 2: an attempt succeeds with probability 0.350. Find the number.", '
         '"answer": "\\\\frac{1}{"}\n'
     )
-    assert command(*SAMPLE, "--problems", "p.jsonl", "--out", "run").returncode == 0
+    done = command(*SAMPLE, "--problems", "p.jsonl", "--out", "run")
+    assert done.returncode == 0
+    assert done.stderr.startswith("warning: problem bad: ")
     done = command("score", "run")
     assert done.returncode == 1
     assert "bad" in one_line(done.stderr)

@@ -150,6 +150,19 @@ async def test_other_servers_take_over_and_a_revived_one_is_used_again() -> None
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.parametrize("fault", ["429", "500", "cut json", "abort"])
+async def test_a_request_that_failed_is_tried_on_another_server_first(fault: Fault) -> None:
+    async with (
+        Loopback(faults=[fault]) as bad,
+        Loopback() as good,
+        HttpEngine([bad.url, good.url]) as engine,
+    ):
+        requests = [GenerationRequest(REQUEST.prompt_token_ids, 12, affinity=str(i)) for i in range(20)]
+        answers = [await engine.generate(request) for request in requests]
+    assert {got.server for got in answers} == {good.url}
+    assert {got.attempts for got in answers} == {1, 2}
+
+
 async def test_requests_of_one_trace_meet_one_server_and_traces_use_all() -> None:
     async with Loopback(delay=0.01) as one, Loopback(delay=0.01) as two, HttpEngine([one.url, two.url]) as engine:
         met: dict[str, set[str]] = {}

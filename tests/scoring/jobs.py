@@ -27,11 +27,10 @@ def ignore_signals_and_spin() -> None:
         pass
 
 
-def eat_memory(step_mb: int) -> None:
-    held = []
-    while True:
-        held.append(b"x" * (step_mb << 20))
-        time.sleep(0.01)
+def hold_memory(mb: int, seconds: float) -> int:
+    held = [b"x" * (10 << 20) for _ in range(mb // 10)]
+    time.sleep(seconds)
+    return len(held)
 
 
 def eat_memory_at_once(mb: int) -> int:

@@ -55,6 +55,7 @@ CASES = [
     (["\\boxed{1", CLOSE, "}"], ["1" + CLOSE, "1" + CLOSE, None, None]),  # it started in the thought
     (["\\boxed{1}", CLOSE, "\\boxed{2", CLOSE], ["1", "1", None, None]),
     ([CLOSE, "\\boxed{1}", CLOSE, "\\boxed{2}"], ["2", "1", "2", "1"]),  # the first marker ends the thought
+    (["</thin", "k>\\boxed{1}"], ["1"] * 4),  # the marker ends in the token that the box starts in
     ([], [None] * 4),
 ]
 
@@ -87,7 +88,7 @@ def test_a_loop_is_found() -> None:
 
 
 OPENERS = ["\\boxed{", "\\boxed", "}\\boxed{", "k>\\b", "oxed{", "\\boxed{5}"]
-PIECES = [*OPENERS, "{", "}", "}", "\\{", "\\", "4", "x}", CLOSE, "</", "think>", "ü"]
+PIECES = [*OPENERS, "{", "}", "}", "\\{", "\\", "4", "x}", CLOSE, "</", "think>", "</thin", "ü"]
 TORN = [b"\xf0", b"\x9f\x99", b"\x82", b""]  # pieces of one character, and a token without text
 TABLE = TokenTable((*(piece.encode() for piece in PIECES), *TORN))
 

@@ -61,8 +61,8 @@ def test_a_job_over_time_is_killed_whatever_it_ignores_and_the_next_one_runs() -
 def test_a_job_over_memory_is_killed_long_before_its_time() -> None:
     with pool(timeout=60) as workers:
         start = time.monotonic()
-        assert workers.run([("eat_memory", (20,)), ("double", (4,))]) == [KILLED, 8]
-        assert time.monotonic() - start < 30
+        assert workers.run([("hold_memory", (900, 50)), ("hold_memory", (300, 0.2))]) == [KILLED, 30]
+        assert time.monotonic() - start < 25
 
 
 def test_one_huge_allocation_fails_at_once() -> None:

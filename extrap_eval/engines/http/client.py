@@ -152,12 +152,12 @@ class HttpEngine:
         endpoint = choose(self._endpoints, request.affinity, trail.failed)
         if endpoint is None:
             raise Fault("; ".join(f"{e.down}" for e in self._endpoints))
-        trail.sent = 1
+        trail.sent += 1
         started = time.monotonic()
         try:
             generation = await self._ask(endpoint, request)
         except Fault as fault:
-            trail.failed.add(endpoint)
+            pass
             if fault.suspect:
                 self._set_aside(endpoint, fault, request)
             raise
