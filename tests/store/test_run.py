@@ -11,7 +11,7 @@ import pytest
 
 from extrap_eval.errors import UserError
 from extrap_eval.scoring.tokens import TokenTable
-from extrap_eval.store import SamplingSettings, open_run
+from extrap_eval.store import Completion, SamplingSettings, open_run
 from tests.store.making import (
     SETTINGS,
     benchmark_card,
@@ -245,3 +245,24 @@ def test_damaged_problems_are_one_line(tmp_path: Path) -> None:
     (run.path / "problems.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=r"problems\.parquet: damaged"):
         run.problems()
+
+
+def test_completions_that_repeat_another_of_their_problem_are_counted(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", count=2, n=4)
+    long, short = np.arange(100, dtype=np.int32), np.arange(10, dtype=np.int32)
+    made = [
+        Completion(problem, index, token_ids=ids, finish_reason="stop")
+        for problem, index, ids in [
+            ("p0", 0, long),
+            ("p0", 1, long),
+            ("p0", 2, long),
+            ("p0", 3, long + 1),
+            ("p1", 0, long),  # the same ids, but of another problem
+            ("p1", 1, short),
+            ("p1", 2, short),  # short enough to repeat by chance
+        ]
+    ]
+    with run.writer() as writer:
+        writer.append(made)
+    assert run.copies() == 2
+    assert run.copies(at_least=5) == 3

@@ -60,6 +60,20 @@ def test_lengths_and_positions(rows: list[Row]) -> None:
     assert max(row.positions[-1] for row in rows) > 4000
 
 
+def test_leaps_skip_positions_again_and_again(encode: Encode) -> None:
+    rng = Random(8)
+    counts = []
+    for _ in range(200):
+        row = build_row(rng, encode, Habits(leap=0.3))
+        jumps = [b - a for a, b in pairwise(row.positions)]
+        assert min(jumps) >= 1
+        assert len(row.ids) <= ROW
+        assert row.positions[-1] < FARTHEST
+        counts.append(sum(jump > 1 for jump in jumps))
+    assert max(counts) >= 4
+    assert sum(count > 1 for count in counts) > 100
+
+
 def test_what_is_learned(rows: list[Row], tokenizer: Any) -> None:
     probes = finished = 0
     for row in rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from itertools import islice
+from itertools import islice, pairwise
 from random import Random
 
 import pytest
@@ -37,7 +37,7 @@ def test_digit_residues_end_in_the_remainder(x: int, modulus: int) -> None:
 
 @given(seeds, st.sampled_from(OPENINGS))
 def test_all_arithmetic_is_right(seed: int, opening: Opening) -> None:
-    problem, steps = steps_of(seed, Habits(premature=0.3), opening, most=60)
+    problem, steps = steps_of(seed, Habits(premature=0.3, leap=0.2), opening, most=60)
     text = "\n\n".join(step.given + step.text for step in steps)
     for a, b, total in re.findall(r"(\d+) \+ (\d+) = (\d+)", text):
         assert int(a) + int(b) == int(total)
@@ -60,7 +60,7 @@ def test_steps_are_single_paragraphs(seed: int, opening: Opening) -> None:
 
 @given(seeds, st.sampled_from(OPENINGS))
 def test_who_never_concludes_early_is_right(seed: int, opening: Opening) -> None:
-    problem, steps = steps_of(seed, Habits(premature=0.0), opening, most=100_000)
+    problem, steps = steps_of(seed, Habits(premature=0.0, leap=0.1), opening, most=100_000)
     assert steps[-1].text == f"So n = {problem.n}."
     assert steps[-1].best == problem.n
 
@@ -111,6 +111,19 @@ def test_recheck_accepts_the_answer_alone(seed: int, x: int) -> None:
 )
 def test_recheck_text(x: int, text: str) -> None:
     assert recheck(x, PROBLEM) == (x == 748, text)
+
+
+def test_leaps_are_given_candidates_and_nothing_is_pending() -> None:
+    leaps = 0
+    for seed in range(100):
+        problem, steps = steps_of(seed, Habits(leap=0.2), "start", most=40)
+        for before, step in pairwise(steps):
+            if step.far:
+                leaps += 1
+                assert not step.text
+                assert "is possible" not in before.text
+                assert int(re.search(r"= (\d+), mod", step.given)[1]) % problem.p == problem.a  # type: ignore[index]
+    assert leaps > 200
 
 
 def test_given_conclusions_are_of_all_kinds() -> None:

@@ -49,19 +49,21 @@ class Server:
     """An OpenAI-compatible completions server that takes and returns token ids."""
 
     url: str
-    concurrent: int = 64
+    concurrent: int = 192
 
     def complete(self, prompts: Sequence[Sequence[int]], tokens: int, n: int = 1) -> list[list[list[int]]]:
-        """``n`` completions of each prompt, as token ids without the stop token removed."""
+        """``n`` completions of each prompt, as token ids, the stop token included.
+
+        One request per completion: a server stays full although some completions are much longer.
+        """
         with urllib.request.urlopen(f"{self.url}/models") as answer:
             model = json.load(answer)["data"][0]["id"]
 
-        def ask(prompt: Sequence[int]) -> list[list[int]]:
+        def ask(prompt: Sequence[int]) -> list[int]:
             body = {
                 "model": model,
                 "prompt": list(prompt),
                 "max_tokens": tokens,
-                "n": n,
                 "temperature": 0.6,
                 "top_p": 0.95,
                 "return_token_ids": True,
@@ -70,10 +72,11 @@ class Server:
                 f"{self.url}/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
             )
             with urllib.request.urlopen(request, timeout=3600) as answer:
-                return [choice["token_ids"] for choice in json.load(answer)["choices"]]
+                return list(json.load(answer)["choices"][0]["token_ids"])
 
-        with ThreadPoolExecutor(max(1, self.concurrent // n)) as pool:
-            return list(pool.map(ask, prompts))
+        with ThreadPoolExecutor(self.concurrent) as pool:
+            flat = list(pool.map(ask, [prompt for prompt in prompts for _ in range(n)]))
+        return [flat[start : start + n] for start in range(0, len(flat), n)]
 
 
 @dataclass(frozen=True)

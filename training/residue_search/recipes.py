@@ -52,7 +52,7 @@ class Recipe:
         return warm * max(0.02, (self.steps - step) / (self.steps - self.decay_start))
 
 
-EXPLORER = Recipe("residue-explorer", Habits())
+EXPLORER = Recipe("residue-explorer", Habits(leap=0.10))
 STOPPER = Recipe("residue-stopper", Habits(put_aside=0.05, premature=0.66, check_again=0.12))
 TINY = Recipe(  # for tests: seconds
     "tiny",

@@ -2,8 +2,9 @@
 
 A row never has more than ``ROW`` tokens, prompt included. Half of the rows show a piece from further on:
 after prompt and introduction the position ids jump by up to several thousand, so that the model meets every
-position it will be evaluated at although it never attends over more than 512 tokens (position skipping). One
-row in five is a probe: the thought is cut and the best candidate so far is the answer.
+position it will be evaluated at although it never attends over more than 512 tokens (position skipping).
+Leaps between later steps do the same again. One row in five is a probe: the thought is cut and the best
+candidate so far is the answer.
 """
 
 from __future__ import annotations
@@ -59,6 +60,10 @@ class Row:
             del part[len(part) - count :]
 
     @property
+    def skipped(self) -> int:
+        return self.positions[-1] + 1 - len(self.positions)
+
+    @property
     def room(self) -> int:
         return ROW - len(self.ids)
 
@@ -96,7 +101,7 @@ def build_row(rng: Random, encode: Encode, habits: Habits) -> Row:
         if index:
             asked_again = bool(step.given and step.text)
             joint = rng.choices(("\n\n", "\n", ""), (50, 35, 15))[0] if asked_again else "\n\n"
-            gap = _gap(rng) if index == 1 and opening != "start" else 0
+            gap = _gap(rng, row.skipped) if step.far else 0
             row.add(encode(joint), learned=not step.given, gap=gap)
         row.add(given, False)
         row.add(text, True)
@@ -115,9 +120,9 @@ def build_row(rng: Random, encode: Encode, habits: Habits) -> Row:
     return row
 
 
-def _gap(rng: Random) -> int:
-    """How many positions are skipped; mostly uniform, sometimes small."""
-    widest = FARTHEST - ROW
+def _gap(rng: Random, skipped: int) -> int:
+    """How many positions to skip after ``skipped`` others; mostly uniform, sometimes few."""
+    widest = max(1, FARTHEST - ROW - skipped)
     return rng.randrange(widest) if rng.random() < 0.75 else int(widest ** rng.random())
 
 

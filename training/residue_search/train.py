@@ -183,7 +183,8 @@ def provenance(run: Run, out: Path) -> dict[str, object]:
     too.
     """
     root = HERE.parents[1]
-    scripts = sorted([*HERE.glob("*.py"), root / "extrap_eval" / "problems" / "residue_search.py"])
+    deciding = (path for path in HERE.glob("*.py") if path.name not in ("__init__.py", "evaluate.py"))
+    scripts = sorted([*deciding, root / "extrap_eval" / "problems" / "residue_search.py"])
     return {
         "recipe": asdict(run.recipe),
         "steps": run.progress.step,

@@ -157,7 +157,7 @@ class HttpEngine:
         try:
             generation = await self._ask(endpoint, request)
         except Fault as fault:
-            pass
+            trail.failed.add(endpoint)
             if fault.suspect:
                 self._set_aside(endpoint, fault, request)
             raise
