@@ -28,7 +28,7 @@ def demo(
     plan = plan_sampling(MODEL, BENCHMARK)
     run = prepare_run(plan, out / "run")
     with progress_line(f"{plan.model.name} on {plan.benchmark.name}", silent=False) as progress:
-        sample(plan, run, open_engine("markov", plan, max_in_flight=256), progress=progress)
+        sample(plan, run, open_engine("markov", plan, max_in_flight=256), seed=1, progress=progress)
     ensure_scored(run.path)
     typer.echo(draw(readable(curves([run.path])).to_dict("records")))
     for sentence in extrapolation_sentences([run.path]):
