@@ -220,7 +220,9 @@ def extrapolation_sentences(
             yield f"{subject}: no verdict on extrapolation ({error})"
             continue
         beyond = "" if second == 2 * first else f" (2·B_tr = {2 * first} was not sampled)"
-        yield f"{subject}: {extrapolation(run, n=n, level=level).verdict}{beyond}"
+        gained = extrapolation(run, n=n, level=level)
+        ratio = f"J({second})/J({first}) = {gained.ratio:.2f} [{gained.ratio_low:.2f}, {gained.ratio_high:.2f}]"
+        yield f"{subject}: {gained.verdict}{beyond}; {ratio}"
 
 
 def _extrapolation_budgets(run: Run) -> tuple[int, int]:
