@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from extrap_eval.cli.table import BUDGETS_HELP, KS_HELP, parse_ints
+from extrap_eval.cli.table import BUDGETS_HELP, KS_HELP, PICK_HELP, REGION_HELP, Pick, Region, parse_ints
 
 
 class FigureKind(StrEnum):
@@ -26,9 +26,12 @@ def plot(
     budgets: Annotated[str | None, typer.Option(help=BUDGETS_HELP)] = None,
     ks: Annotated[str | None, typer.Option("--k", help=KS_HELP)] = None,
     n: Annotated[int | None, typer.Option(min=1, help="Use only the first n samples of every problem.")] = None,
+    region: Annotated[Region, typer.Option(help=REGION_HELP)] = Region.anywhere,
+    pick: Annotated[Pick, typer.Option(help=PICK_HELP)] = Pick.last,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level of the bands.")] = 0.95,
 ) -> None:
     """Draw a figure; score the runs first where that is still to do."""
+    from extrap_eval.scoring.timeline import AnswerRule
     from extrap_eval.steps.plot import plot as plot_step
     from extrap_eval.steps.score import ensure_scored
 
@@ -42,5 +45,6 @@ def plot(
         ks=parse_ints("--k", ks),
         n=n,
         level=level,
+        rule=AnswerRule(region.value, pick.value),
     )
     typer.echo(str(written))

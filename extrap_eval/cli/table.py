@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,12 +18,39 @@ BUDGETS_HELP = "Budgets in completion tokens, comma-separated [default: the benc
 KS_HELP = "k of pass@k and maj@k, comma-separated [default: powers of two up to n]."
 
 
+REGION_HELP = "Where a box counts: anywhere, or only after the thought has ended."
+PICK_HELP = "Which of the boxes within the budget is the answer."
+
+
+class Region(StrEnum):
+    anywhere = "anywhere"
+    after_think = "after_think"
+
+
+class Pick(StrEnum):
+    last = "last"
+    first = "first"
+
+
+class Votes(StrEnum):
+    abstain = "abstain"
+    as_class = "class"
+
+
 def table(
     runs: Annotated[list[Path], typer.Argument(help="Run directories.")],
     budgets: Annotated[str | None, typer.Option(help=BUDGETS_HELP)] = None,
     ks: Annotated[str | None, typer.Option("--k", help=KS_HELP)] = None,
     n: Annotated[int | None, typer.Option(min=1, help="Use only the first n samples of every problem.")] = None,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level.")] = 0.95,
+    region: Annotated[Region, typer.Option(help=REGION_HELP)] = Region.anywhere,
+    pick: Annotated[Pick, typer.Option(help=PICK_HELP)] = Pick.last,
+    votes: Annotated[
+        Votes, typer.Option(help="maj@k: a sample without an answer abstains, or votes with its like as one class.")
+    ] = Votes.abstain,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="pass@1 under every --region and --pick, against the default.")
+    ] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Tidy CSV on stdout.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Tidy records as JSON on stdout.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="A Markdown table on stdout.")] = False,
@@ -30,21 +58,32 @@ def table(
     """Print accuracy against budget for runs; score them first where that is still to do."""
     if csv + json_ + markdown > 1:
         raise UserError("--csv, --json and --markdown exclude each other")
-    from extrap_eval.steps.curves import curves, extrapolation_sentences
+    import pandas as pd
+
+    from extrap_eval.scoring.timeline import AnswerRule
+    from extrap_eval.steps import curves
     from extrap_eval.steps.score import ensure_scored
 
     for path in runs:
         ensure_scored(path)
-    tidy = curves(runs, budgets=parse_ints("--budgets", budgets), ks=parse_ints("--k", ks), n=n, level=level)
+    rule = AnswerRule(region.value, pick.value)
+    at = parse_ints("--budgets", budgets)
+    if sensitivity:
+        tidy = pd.concat([curves.sensitivity(run, budgets=at, n=n, level=level) for run in runs])
+    else:
+        tidy = curves.curves(
+            runs, budgets=at, ks=parse_ints("--k", ks), n=n, level=level, rule=rule, policy=votes.value
+        )
     if csv:
         typer.echo(tidy.to_csv(index=False), nl=False)
     elif json_:
         typer.echo(tidy.to_json(orient="records"))
     else:
-        wide = readable(tidy)
+        wide = readable_sensitivity(tidy) if sensitivity else readable(tidy)
         typer.echo(to_markdown(wide) if markdown else draw(wide.to_dict("records")))
-        for sentence in extrapolation_sentences(runs, n=n, level=level):
-            typer.echo(sentence)
+        if not sensitivity:
+            for sentence in curves.extrapolation_sentences(runs, n=n, level=level, rule=rule):
+                typer.echo(sentence)
 
 
 def parse_ints(option: str, text: str | None) -> list[int] | None:
@@ -83,6 +122,21 @@ def readable(tidy: pd.DataFrame) -> pd.DataFrame:
         row = rows.setdefault(key, dict(zip(("model", "benchmark", "budget"), key, strict=True)))
         row[name] = f"{100 * cell['value']:.1f} [{100 * cell['low']:.1f}, {100 * cell['high']:.1f}]"
     return pd.DataFrame(list(rows.values()))
+
+
+def readable_sensitivity(tidy: pd.DataFrame) -> pd.DataFrame:
+    """One row per run, answer rule and budget: pass@1 and its difference to the default rule, in points."""
+    import pandas as pd
+
+    rows = []
+    for cell in tidy.to_dict("records"):
+        row = {name: cell[name] for name in ("model", "benchmark", "region", "pick", "budget")}
+        row["pass@1"] = f"{100 * cell['value']:.1f}"
+        row["difference"] = f"{100 * cell['difference']:+.1f}"
+        if pd.notna(cell["low"]):
+            row["difference"] += f" [{100 * cell['low']:+.1f}, {100 * cell['high']:+.1f}]"
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def to_markdown(wide: pd.DataFrame) -> str:

@@ -204,7 +204,7 @@ def extrapolation(
 
 
 def extrapolation_sentences(
-    runs: Sequence[str | Path | Run], *, n: int | None = None, level: float = 0.95
+    runs: Sequence[str | Path | Run], *, n: int | None = None, level: float = 0.95, rule: AnswerRule = AnswerRule()
 ) -> Iterator[str]:
     """For each run the verdict on extrapolation, or why there is none; and which problems every metric leaves out."""
     found = [as_run(run) for run in runs]
@@ -220,7 +220,7 @@ def extrapolation_sentences(
             yield f"{subject}: no verdict on extrapolation ({error})"
             continue
         beyond = "" if second == 2 * first else f" (2·B_tr = {2 * first} was not sampled)"
-        gained = extrapolation(run, n=n, level=level)
+        gained = extrapolation(run, n=n, level=level, rule=rule)
         ratio = f"J({second})/J({first}) = {gained.ratio:.2f} [{gained.ratio_low:.2f}, {gained.ratio_high:.2f}]"
         yield f"{subject}: {gained.verdict}{beyond}; {ratio}"
 

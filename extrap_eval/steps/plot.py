@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from extrap_eval.errors import UserError
+from extrap_eval.scoring.timeline import AnswerRule
 
 FIGURES = ("budget", "passk", "outcomes")
 
@@ -19,6 +20,7 @@ def plot(
     ks: Sequence[int] | None = None,
     n: int | None = None,
     level: float = 0.95,
+    rule: AnswerRule = AnswerRule(),
 ) -> Path:
     """Draw one figure of scored runs and return the path written (.png, .svg or .pdf by its suffix).
 
@@ -35,10 +37,11 @@ def plot(
         if len(runs) != 1:
             raise UserError(f"--figure outcomes draws one run, not {len(runs)}: call it once per run")
         drawn = outcome_bands(
-            outcome_table(runs[0], budgets=budgets, n=n), curves(runs, budgets=budgets, ks=[1], n=n, level=level)
+            outcome_table(runs[0], budgets=budgets, n=n, rule=rule),
+            curves(runs, budgets=budgets, ks=[1], n=n, level=level, rule=rule),
         )
     elif figure == "passk":
-        drawn = passk_majk(curves(runs, budgets=budgets, ks=ks, n=n, level=level))
+        drawn = passk_majk(curves(runs, budgets=budgets, ks=ks, n=n, level=level, rule=rule))
     else:
-        drawn = budget_curve(curves(runs, budgets=budgets, ks=[1], n=n, level=level))
+        drawn = budget_curve(curves(runs, budgets=budgets, ks=[1], n=n, level=level, rule=rule))
     return save_figure(drawn, out)

@@ -76,6 +76,19 @@ def test_limit_samples_only_the_first_problems(command: Command, small_benchmark
     }
 
 
+def test_the_answer_rule_can_be_chosen_and_its_weight_is_shown(command: Command, small_benchmark: Path) -> None:
+    assert command(*SAMPLE, "--benchmark", small_benchmark, "--out", "run", "--seeded", 1).returncode == 0
+    arguments = ("table", "run", "--json", "--budgets", 2048)
+    chosen = command(*arguments, "--pick", "first", "--region", "anywhere", "--votes", "class")
+    by_default = command(*arguments)
+    first, last = (json.loads(done.stdout)[0]["value"] for done in (chosen, by_default))
+    assert first < last  # the first attempt is rarely right, and later ones mend it
+    done = command("table", "run", "--sensitivity", "--budgets", 2048)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("after_think") == 2
+    assert command("plot", "run", "--pick", "first", "--out", "first.png").returncode == 0
+
+
 def test_a_run_can_be_moved_and_plotted_elsewhere(command: Command, small_benchmark: Path, tmp_path: Path) -> None:
     assert command(*SAMPLE, "--benchmark", small_benchmark, "--out", "run").returncode == 0
     (tmp_path / "elsewhere").mkdir()
