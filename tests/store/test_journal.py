@@ -6,6 +6,7 @@ import os
 import resource
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -100,30 +101,32 @@ def test_a_reader_under_way_still_reads_what_a_restart_removes(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["journal.jsonl"]
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[int]:
     """The kernel refuses to make a file larger than this many bytes (EFBIG)."""
     limit = len(DATA) // 2
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    yield limit
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield limit
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_refused_append_keeps_the_whole_records_that_fitted(tmp_path: Path, small_files: int) -> None:
+def test_a_refused_append_keeps_the_whole_records_that_fitted(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     journal = Journal(path)
     journal.append(RECORDS[:3])
-    with pytest.raises(UserError) as error:
+    with small_files() as limit, pytest.raises(UserError) as error:
         journal.append(RECORDS[3:])  # written in part, up to the limit
     message = str(error.value)
     assert message.startswith(f"{path}: ")
     assert "File too large" in message
     assert "run the same command" in message
-    fitting = max(count for count in range(len(LINES)) if len(b"".join(LINES[:count])) <= small_files)
+    fitting = max(count for count in range(len(LINES)) if len(b"".join(LINES[:count])) <= limit)
     assert fitting > 3
     assert path.read_bytes() == b"".join(LINES[:fitting])
-    with pytest.raises(UserError):
+    with small_files(), pytest.raises(UserError):
         journal.append(RECORDS[fitting:])
     assert path.read_bytes() == b"".join(LINES[:fitting])  # what comes after a torn line is not glued to it
     journal.close()
