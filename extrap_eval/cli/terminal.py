@@ -17,7 +17,7 @@ def draw(rows: Sequence[Mapping[Any, Any]], title: str | None = None) -> str:
     columns = list(rows[0]) if rows else []
     drawn = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
-        text = any(isinstance(row[column], str) and not row[column][:1].isdigit() for row in rows)
+        text = any(isinstance(row[column], str) and not row[column].lstrip("+-−")[:1].isdigit() for row in rows)
         drawn.add_column(str(column), justify="left" if text else "right")
     for row in rows:
         drawn.add_row(*[_cell(row[column]) for column in columns])

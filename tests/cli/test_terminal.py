@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+from extrap_eval.cli.terminal import draw
+
+
+def test_numbers_stand_right_and_text_left() -> None:
+    lines = draw(
+        [{"name": "a", "n": 1234567, "gain": "+0.5"}, {"name": "longer", "n": None, "gain": "−10.0"}]
+    ).splitlines()
+    assert "│ a      │ 1,234,567 │  +0.5 │" in lines
+    assert "│ longer │         – │ −10.0 │" in lines
