@@ -14,23 +14,6 @@ from extrap_eval.engines.http import HttpEngine
 from extrap_eval.errors import UserError
 from tests.engine_servers import EngineServer
 
-QUESTION = (
-    "<|im_start|>user\nFind the integer n with 0 <= n <= 999 such that n mod 31 = 4, n mod 7 = 3 and n mod 13 = 5."
-    "<|im_end|>\n<|im_start|>assistant\n<think>\n"
-)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(small_model: Any) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(small_model)
-
-
-@pytest.fixture(scope="module")
-def prompt(tokenizer: Any) -> np.ndarray:
-    return np.array(tokenizer.encode(QUESTION, add_special_tokens=False), dtype=np.int32)
-
 
 @pytest.fixture
 async def engine(sglang_server: EngineServer) -> AsyncIterator[HttpEngine]:
