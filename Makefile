@@ -1,12 +1,13 @@
 # Two commands do everything on a fresh machine that has only Python (3.11 or newer):
 #   make demo   install into .venv, run the main job on the embedded default, print the table, name the figures
 #   make test   install what tests need and run all of them (those that need an inference server skip without one)
+# While working: make quick, the tests that take well under a minute together; make perf, every benchmark's table.
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint perf clean
+.PHONY: demo test quick lint perf clean
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -28,6 +29,9 @@ lint: $(VENV)/.test
 
 test: lint
 	$(BIN)/pytest
+
+quick: $(VENV)/.test
+	$(BIN)/pytest -q -n auto --dist loadgroup -m 'not perf and not engine and not slow'
 
 perf: $(VENV)/.test
 	$(BIN)/pytest -m perf -s tests/perf

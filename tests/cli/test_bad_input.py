@@ -10,6 +10,8 @@ import pytest
 from extrap_eval.store import open_run
 from tests.cli.conftest import Command
 
+pytestmark = pytest.mark.slow  # each test runs several commands, each a process of its own
+
 SAMPLE = ("sample", "--model", "markov", "--n", 4, "--budget-max", 2048, "--quiet")
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "PATH": "/usr/bin:/bin"}
 

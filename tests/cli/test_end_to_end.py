@@ -11,6 +11,8 @@ import pytest
 
 from tests.cli.conftest import Command
 
+pytestmark = pytest.mark.slow  # each test runs several commands, each a process of its own
+
 SAMPLE = ("sample", "--model", "markov", "--n", 4, "--budget-max", 2048, "--quiet")
 
 
@@ -97,7 +99,6 @@ def test_a_run_can_be_moved_and_plotted_elsewhere(command: Command, small_benchm
     assert command("table", tmp_path / "elsewhere" / "moved", "--markdown").stdout.startswith("| model |")
 
 
-@pytest.mark.slow
 def test_demo_prints_the_table_and_names_the_figures(command: Command, tmp_path: Path) -> None:
     done = command("demo", "--out", "demo")
     assert done.returncode == 0, done.stderr

@@ -11,6 +11,7 @@ from multiprocessing import Pipe
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from extrap_eval.cards.load import changed, load_benchmark_card, load_model_card
 from extrap_eval.engines.markov.engine import MarkovEngine
@@ -68,6 +69,7 @@ def wait_for_growth(path: Path, grown: int) -> None:
         time.sleep(0.001)
 
 
+@pytest.mark.slow
 def test_killed_many_times_and_resumed_it_is_the_run_that_was_never_killed(tmp_path: Path) -> None:
     whole = markov_run(tmp_path / "whole", n=24)
     assert whole.model_card.policy is not None

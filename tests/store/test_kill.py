@@ -6,6 +6,8 @@ from contextlib import suppress
 from multiprocessing import Pipe
 from pathlib import Path
 
+import pytest
+
 from tests.store.making import completion, content, make_run
 from tests.store.writing import start, write_missing
 
@@ -13,6 +15,7 @@ KILLS = 60
 PROBLEMS = 30
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment_loses_nothing_acknowledged_and_doubles_nothing(tmp_path: Path) -> None:
     promised = 40
     run = make_run(tmp_path / "run", count=PROBLEMS, n=promised)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
 torch = pytest.importorskip("torch", reason="training needs the extra [local]")
 
 from training.residue_search import rows  # noqa: E402
