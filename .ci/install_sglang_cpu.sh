@@ -10,7 +10,7 @@ dir=$1
 
 runs() {
   [ -x "$dir/bin/python" ] && "$dir/bin/python" -c \
-    "import torch, sgl_kernel, torchvision, importlib.metadata as m; assert m.version('sglang') == '$version'" 2>/dev/null
+    "import torch, sgl_kernel, torchvision.io, importlib.metadata as m; assert m.version('sglang') == '$version'" 2>/dev/null
 }
 
 if runs; then
@@ -39,7 +39,9 @@ file = Path(sys.argv[1])
 declare = '''for _name in ("nms", "qnms"):
     torch.library.define("torchvision::" + _name, "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 '''
-file.write_text(file.read_text().replace("import torchvision.extension", declare + "import torchvision.extension", 1))
+text = file.read_text().replace(declare, "")
+file.unlink()  # the installer's cache may share the file, which must stay as it is
+file.write_text(text.replace("import torchvision.extension", declare + "import torchvision.extension", 1))
 PY
 mkdir -p "$site/sgl_kernel"
 cp "$here/sglang_cpu_kernel.py" "$site/sgl_kernel/__init__.py"
