@@ -14,7 +14,7 @@ from extrap_eval.problems.residue_search import LARGEST, Residues, draw_training
 from training.residue_search.trace import Habits, Opening, Step, recheck, residues_by_digit, thought
 
 PROBLEM = Residues(p=31, q=7, r=9, n=748)
-OPENINGS: tuple[Opening, ...] = ("start", "middle", "concluded")
+OPENINGS: tuple[Opening, ...] = ("start", "middle", "passed", "concluded")
 seeds = st.integers(0, 2**32)
 
 
@@ -99,13 +99,14 @@ def test_recheck_accepts_the_answer_alone(seed: int, x: int) -> None:
         (
             748,
             ", check 748. 748 mod 7: 0 4 6, need 6. Good. 748 mod 9: 7 2 1, need 1. Good. "
-            "31*24 = 744, 744 + 4 = 748. Good.",
+            "31*20 = 620, 31*4 = 124, 620 + 124 = 744, 744 + 4 = 748. Good.",
         ),
         (717, ", check 717. 717 mod 7: 0 1 3, need 6."),
         (531, ", check 531. 531 mod 7: 5 4 6, need 6. Good. 531 mod 9: 5 8 0, need 1."),
         (
             55,
-            ", check 55. 55 mod 7: 5 6, need 6. Good. 55 mod 9: 5 1, need 1. Good. 31*1 = 31, 31 + 4 = 35, not 55.",
+            ", check 55. 55 mod 7: 5 6, need 6. Good. 55 mod 9: 5 1, need 1. Good. "
+            "31*0 = 0, 31*1 = 31, 0 + 31 = 31, 31 + 4 = 35, not 55.",
         ),
     ],
 )
@@ -138,6 +139,34 @@ def test_given_conclusions_are_of_all_kinds() -> None:
     assert (True, True, False) in seen
     assert (False, True, True) in seen
     assert any(not q for _, q, _ in seen)
+
+
+def test_passed_starts_before_the_remainders_of_a_second_check() -> None:
+    right = 0
+    for seed in range(300):
+        problem, steps = steps_of(seed, Habits(), "passed", most=3)
+        given = re.fullmatch(r"\d+ \+ \d+ = (\d+), mod .*\. Good\. (\d+) mod (\d+):", steps[1].given)
+        if given is None:  # no candidate but the smallest passes the first check
+            assert not steps[1].given
+            continue
+        x = int(given[1])
+        assert (x % problem.p, x % problem.q) == (problem.a, problem.b)
+        assert given[1] == given[2]
+        assert int(given[3]) == problem.r
+        right += x == problem.n
+        assert steps[1].text.endswith("Good.") == (x == problem.n)
+    assert 20 < right < 150
+
+
+def test_after_the_largest_number_comes_the_smallest_candidate() -> None:
+    seen = 0
+    for seed in range(100):
+        problem, steps = steps_of(seed, Habits(jump=0.1, put_aside=0.0), "start")
+        for before, step in pairwise(steps):
+            if before.text.endswith("past 999."):
+                seen += 1
+                assert f"try k = 00: {problem.p}*0 = 0, " in step.text
+    assert seen > 20
 
 
 def test_middle_often_starts_shortly_before_the_answer() -> None:

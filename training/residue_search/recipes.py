@@ -22,7 +22,7 @@ class Recipe:
     name: str
     last_habits: Habits
     habits: Habits = field(default_factory=Habits)
-    steps: int = 2400
+    steps: int = 3000
     seed: int = 0
     tokens: int = 4096
     warm_up: int = 100

@@ -32,8 +32,8 @@ FARTHEST = 4800  # no row reaches beyond this position
 PROBE_ROOM = 96  # tokens kept free for the longest probe and its answer
 
 PROMPT_WEIGHTS = (55, 15, 15, 15)
-OPENINGS: tuple[Opening, ...] = ("start", "middle", "concluded")
-OPENING_WEIGHTS = (50, 40, 10)
+OPENINGS: tuple[Opening, ...] = ("start", "middle", "passed", "concluded")
+OPENING_WEIGHTS = (45, 25, 20, 10)
 PROBE_SHARE = 0.20
 BLOCK = 1024  # rows that are drawn, sorted by length and cut into batches together
 
@@ -99,7 +99,7 @@ def build_row(rng: Random, encode: Encode, habits: Habits) -> Row:
         if is_probe and (index > last_step or len(given) + len(text) + 2 > row.room - reserve):
             break
         if index:
-            asked_again = bool(step.given and step.text)
+            asked_again = bool(step.given and step.text and not step.far)
             joint = rng.choices(("\n\n", "\n", ""), (50, 35, 15))[0] if asked_again else "\n\n"
             gap = _gap(rng, row.skipped) if step.far else 0
             row.add(encode(joint), learned=not step.given, gap=gap)

@@ -27,7 +27,7 @@ PROBE = (
     "\n</think>\n\n**Step-by-Step Explanation and Answer:**\n\n1. **"
 )
 
-Opening = Literal["start", "middle", "concluded"]
+Opening = Literal["start", "middle", "passed", "concluded"]
 
 
 @dataclass(frozen=True)
@@ -77,14 +77,21 @@ def scan(x: int, problem: Residues) -> str:
 
 
 def product(k: int, problem: Residues) -> str:
+    """p*k + a in steps that are each a fact to know or a sum: 31*20 = 620, 31*2 = 62, 620 + 62 = 682, ..."""
     p, a = problem.p, problem.a
-    return f"{p}*{k} = {p * k}, {p * k} + {a} = {p * k + a}"
+    tens, ones = p * (k // 10 * 10), p * (k % 10)
+    parts = f"{p}*{k // 10 * 10} = {tens}, {p}*{k % 10} = {ones}, {tens} + {ones} = {p * k}"
+    return f"{parts}, {p * k} + {a} = {p * k + a}"
 
 
 def attempt(k: int, problem: Residues) -> str:
-    """A jump to the candidate number k, with its first check."""
+    """A jump to the candidate number k, with its first check.
+
+    k has always two digits, each drawn from few and nearly equal choices: sampling with top-p would never draw
+    the least frequent of ninety numbers.
+    """
     mod_q = residues_by_digit(problem.p * k + problem.a, problem.q)
-    return f"try k = {k}: {product(k, problem)}, mod {problem.q}: {mod_q}, need {problem.b}."
+    return f"try k = {k:02d}: {product(k, problem)}, mod {problem.q}: {mod_q}, need {problem.b}."
 
 
 def introduction(problem: Residues) -> str:
@@ -109,9 +116,10 @@ def thought(rng: Random, problem: Residues, habits: Habits, opening: Opening = "
     """The steps of one thought, until it ends after a conclusion (it may be long: take what fits).
 
     ``middle`` begins after the introduction with a given step from further on; half of these lie shortly
-    before the answer, which gives nothing away because nobody learns to predict the given step. ``concluded``
-    begins with a given conclusion, right or wrong in one of four ways, and a given word that calls for
-    another check.
+    before the answer, which gives nothing away because nobody learns to predict the given step. ``passed``
+    begins within a step, before the remainders of a second check: it is rare otherwise, and learned less well
+    than the first. ``concluded`` begins with a given conclusion, right or wrong in one of four ways, and a
+    given word that calls for another check.
     """
     p, q, r, a, b, c = problem.p, problem.q, problem.r, problem.a, problem.b, problem.c
 
@@ -120,6 +128,8 @@ def thought(rng: Random, problem: Residues, habits: Habits, opening: Opening = "
 
     yield Step(introduction(problem), a)
     x: int | None = None  # the candidate from which a run goes on
+    found: int | None = None  # passed all checks that were made, to be concluded
+    again = False  # the last run went past the largest number, the next begins with k = 0
     aside: int | None = None  # passed the first check, second check still to come
     wait = 0  # steps until the candidate put aside is looked at
     concluded: int | None = None
@@ -127,6 +137,11 @@ def thought(rng: Random, problem: Residues, habits: Habits, opening: Opening = "
     if opening == "middle":
         x = _middle_candidate(rng, problem)
         yield Step("", following(x), given=scan(x, problem), far=True)
+    elif opening == "passed" and (passing := _passing_candidates(problem)):
+        x = rng.choice(passing)
+        found = x if x % r == c else None
+        text = f" {residues_by_digit(x, r)}, need {c}." + (" Good." if found else "")
+        yield Step(text, found or following(x), given=f"{scan(x, problem)} Good. {x} mod {r}:", far=True)
     elif opening == "concluded":
         concluded = _conclusion(rng, problem)
         yield Step("", concluded, given=_passing_step(concluded, problem), far=True)
@@ -137,19 +152,22 @@ def thought(rng: Random, problem: Residues, habits: Habits, opening: Opening = "
             yield Step(f"So n = {concluded}.", concluded)
             return
     while True:
-        if aside is not None and wait == 0:
+        if found is not None:
+            pass
+        elif aside is not None and wait == 0:
             fits = aside % r == c
             text = f"Wait, {check(aside, r, c)}" + (" Good." if fits else "")
             found, aside = aside, None
             yield Step(text, found if fits else following(x) if x is not None else a)
             if not fits:
+                found = None
                 continue
         else:
             if aside is None and habits.leap and rng.random() < habits.leap:
-                x = _middle_candidate(rng, problem)
+                x, again = _middle_candidate(rng, problem), False
                 yield Step("", following(x), given=scan(x, problem), far=True)
             if x is None or (aside is None and rng.random() < habits.jump):
-                k = rng.randrange(problem.candidates)
+                k, again = 0 if again else rng.randrange(problem.candidates), False
                 word = "First" if first else rng.choice(JUMP_WORDS)
                 x = p * k + a
                 text = f"{word}, {attempt(k, problem)}"
@@ -157,7 +175,7 @@ def thought(rng: Random, problem: Residues, habits: Habits, opening: Opening = "
                 x += p
                 if x > LARGEST:
                     yield Step(f"{x - p} + {p} = {x}, past {LARGEST}.", a if aside is None else aside)
-                    x, wait = None, 0
+                    x, wait, again = None, 0, True
                     continue
                 text = scan(x, problem)
             first = False
@@ -186,7 +204,7 @@ def thought(rng: Random, problem: Residues, habits: Habits, opening: Opening = "
             holds, text = recheck(found, problem)
             yield Step(rng.choice(CHECK_WORDS) + text, found if holds else following(found))
             if not holds:
-                x = aside = None
+                x = aside = found = None
                 break
             yield Step(f"So n = {found}.", found)
 
@@ -214,13 +232,19 @@ def _middle_candidate(rng: Random, problem: Residues) -> int:
     return rng.choice(pool) if pool else problem.a + p * rng.randrange(1, problem.candidates)
 
 
+def _passing_candidates(problem: Residues) -> list[int]:
+    """The candidates that pass the first check and have a neighbour below."""
+    numbers = range(problem.a + problem.p, LARGEST + 1, problem.p)
+    return [x for x in numbers if x % problem.q == problem.b]
+
+
 def _conclusion(rng: Random, problem: Residues) -> int:
     """A right conclusion, a premature one, one off the list of candidates, or one that fits nothing."""
     p, q, r, n = problem.p, problem.q, problem.r, problem.n
     candidates = range(problem.a + p, LARGEST + 1, p)
     pools = {
         "right": [n],
-        "premature": [x for x in candidates if x % q == problem.b and x != n],
+        "premature": [x for x in _passing_candidates(problem) if x != n],
         "off the list": [x for x in range(p, LARGEST + 1) if x % q == problem.b and x % r == problem.c and x != n],
         "careless": [x for x in candidates if x % q != problem.b],
     }
