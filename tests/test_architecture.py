@@ -14,7 +14,7 @@ PACKAGE = REPO / "extrap_eval"
 # In the order of the data; rooms of one row do not import each other.
 ROWS = [
     {"errors"},
-    {"problems.problem", "engines.markov.policy", "scoring.boxes"},  # leaves that anyone may use
+    {"problems.problem", "engines.markov.policy", "scoring.boxes", "reference_models"},  # leaves that anyone may use
     {"cards"},
     {"problems"},
     {"prompts", "scoring", "metrics", "engines", "figures"},

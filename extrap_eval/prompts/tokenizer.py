@@ -7,19 +7,18 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extrap_eval.errors import UserError
 from extrap_eval.problems.rows import quiet_hub
+from extrap_eval.reference_models import located
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from extrap_eval.cards.schema import ModelCard
 
-MARKOV_TOKENIZER = "package:markov"
 # One of these makes a folder a tokenizer folder.
 VOCABULARY_FILES = ("tokenizer.json", "vocab.json", "tokenizer.model", "spiece.model", "tekken.json")
 # Text on which two tokenizers with the same tokens but another normalizer or pre-tokenizer differ.
@@ -29,9 +28,9 @@ _SAMPLE_TEXT = "Wait,  let x_1 = 12345.67;\n\n\t\\boxed{\\frac{3}{4}} naÃ¯ve grÃ
 def load_tokenizer(model_card: ModelCard, override: str | None = None) -> PreTrainedTokenizerBase:
     """Load the tokenizer that ``override``, or else the card's ``tokenizer``, or else its ``hf_id`` names.
 
-    A name is ``package:markov``, a folder, or a hub id. A folder may hold a ``tokenizer.json`` or only
-    ``vocab.json``, ``merges.txt`` and ``tokenizer_config.json``. The card's ``revision`` pins the hub
-    repository ``hf_id`` and no other.
+    A name is that of a shipped model (``package:markov``), a folder, or a hub id. A folder may hold a
+    ``tokenizer.json`` or only ``vocab.json``, ``merges.txt`` and ``tokenizer_config.json``. The card's
+    ``revision`` pins the hub repository ``hf_id`` and no other.
 
     Raises:
         UserError: no name is given, the folder is not there or holds no vocabulary, or the hub cannot be
@@ -43,9 +42,7 @@ def load_tokenizer(model_card: ModelCard, override: str | None = None) -> PreTra
             f"model card {model_card.name}: neither tokenizer nor hf_id is set; name the tokenizer with "
             "--tokenizer PATH or tokenizer: in the card"
         )
-    if name == MARKOV_TOKENIZER:
-        return _from_pretrained(str(files("extrap_eval.engines.markov") / "tokenizer"), None, name)
-    folder = Path(name).expanduser()
+    folder = Path(located(name)).expanduser()
     if folder.is_dir():
         if not any((folder / file).is_file() for file in VOCABULARY_FILES):
             raise UserError(f"{folder}: holds no tokenizer (none of {', '.join(VOCABULARY_FILES)})")
