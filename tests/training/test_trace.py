@@ -87,9 +87,9 @@ def test_a_candidate_put_aside_is_looked_at_again_soon(seed: int) -> None:
 
 
 @given(seeds, st.integers(0, LARGEST))
-def test_recheck_accepts_the_answer_alone(seed: int, x: int) -> None:
+def test_recheck_accepts_what_passes_both_checks(seed: int, x: int) -> None:
     problem = draw_training_problem(Random(seed))
-    assert recheck(x, problem)[0] == (x == problem.n)
+    assert recheck(x, problem)[0] == (x % problem.q == problem.b and x % problem.r == problem.c)
     assert recheck(problem.n, problem)[0]
 
 
@@ -98,20 +98,15 @@ def test_recheck_accepts_the_answer_alone(seed: int, x: int) -> None:
     [
         (
             748,
-            ", check 748. 748 mod 7: 0 4 6, need 6. Good. 748 mod 9: 7 2 1, need 1. Good. "
-            "31*20 = 620, 31*4 = 124, 620 + 124 = 744, 744 + 4 = 748. Good.",
+            ", check 748. 748 mod 7: 0 4 6, need 6. Good. 748 mod 9: 7 2 1, need 1. Good.",
         ),
         (717, ", check 717. 717 mod 7: 0 1 3, need 6."),
         (531, ", check 531. 531 mod 7: 5 4 6, need 6. Good. 531 mod 9: 5 8 0, need 1."),
-        (
-            55,
-            ", check 55. 55 mod 7: 5 6, need 6. Good. 55 mod 9: 5 1, need 1. Good. "
-            "31*0 = 0, 31*1 = 31, 0 + 31 = 31, 31 + 4 = 35, not 55.",
-        ),
+        (55, ", check 55. 55 mod 7: 5 6, need 6. Good. 55 mod 9: 5 1, need 1. Good."),  # though not 31*k + 4
     ],
 )
 def test_recheck_text(x: int, text: str) -> None:
-    assert recheck(x, PROBLEM) == (x == 748, text)
+    assert recheck(x, PROBLEM) == (x in (55, 748), text)
 
 
 def test_leaps_are_given_candidates_and_nothing_is_pending() -> None:
@@ -135,10 +130,10 @@ def test_given_conclusions_are_of_all_kinds() -> None:
         assert steps[3].text.startswith(f", check {steps[2].best}.")
         x = steps[2].best
         seen.add((x % problem.p == problem.a, x % problem.q == problem.b, x % problem.r == problem.c))
-    assert (True, True, True) in seen
-    assert (True, True, False) in seen
-    assert (False, True, True) in seen
-    assert any(not q for _, q, _ in seen)
+    assert (True, True, True) in seen  # right
+    assert (True, True, False) in seen  # premature
+    assert any(not q for _, q, _ in seen)  # fits nothing
+    assert all(p for p, _, _ in seen)
 
 
 def test_passed_starts_before_the_remainders_of_a_second_check() -> None:

@@ -183,7 +183,7 @@ def provenance(run: Run, out: Path) -> dict[str, object]:
     too.
     """
     root = HERE.parents[1]
-    deciding = (path for path in HERE.glob("*.py") if path.name not in ("__init__.py", "evaluate.py"))
+    deciding = (path for path in HERE.glob("*.py") if path.name != "__init__.py")
     scripts = sorted([*deciding, root / "extrap_eval" / "problems" / "residue_search.py"])
     return {
         "recipe": asdict(run.recipe),
