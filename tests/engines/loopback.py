@@ -20,8 +20,9 @@ Kind = Literal["vllm", "sglang", "openai"]
 # What happens to one generation request; "ok" answers it.
 Fault = Literal[
     "ok", "reset", "reset mid body", "500", "503", "429", "429 later", "not json", "cut json", "html",
-    "400", "401", "clamp", "too many ids", "usage differs", "prompt changed", "no ids", "float ids", "no choices",
-    "wrong stop id", "repetition", "abort", "hang",
+    "400", "401", "404", "other model", "clamp", "too many ids", "usage differs", "prompt changed", "no ids",
+    "float ids", "no choices",
+    "wrong stop id", "repetition", "abort", "hang", "swallow", "trickle",
 ]  # fmt: skip
 
 
@@ -39,7 +40,10 @@ class Loopback:
     page_faults: dict[str, int] = field(default_factory=dict)  # page -> HTTP status
     counting: bool = True  # the token counters move with every look at them
     shows_counters: bool = True
+    shows_load: bool = False  # and how many requests run and wait; those swallowed never reached it
+    places: int = 10**9  # requests that run at once, the others wait
     delay: float = 0.0
+    retry_after: int = 1
     asked: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     aborted: int = 0
@@ -63,6 +67,7 @@ class Loopback:
 
     async def start(self) -> None:
         """Listen; on the same port as before after a ``stop``."""
+        self._places = asyncio.Semaphore(self.places)
         app = web.Application(client_max_size=2**30)
         app.router.add_route("*", "/{page:.*}", self._handle)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
@@ -107,10 +112,16 @@ class Loopback:
         return self._tokens_made
 
     def _metrics(self) -> bytes:
+        here = self.running
+        waiting = max(0, here - self.places)
         return (
             "# TYPE vllm:generation_tokens_total counter\n"
             f'vllm:generation_tokens_total{{engine="0",model_name="tiny"}} {self._count()}.0\n'
-            'vllm:generation_tokens_created{engine="0",model_name="tiny"} 1.795265902432522e+09\n'
+            + (
+                f"vllm:num_requests_running {here - waiting}.0\nvllm:num_requests_waiting {waiting}.0\n"
+                * self.shows_load
+            )
+            + 'vllm:generation_tokens_created{engine="0",model_name="tiny"} 1.795265902432522e+09\n'
         ).encode()
 
     def _loads(self) -> bytes:
@@ -122,10 +133,13 @@ class Loopback:
         self.asked.append(orjson.loads(await request.read()))
         self.headers.append(dict(request.headers))
         fault = self.faults.pop(0) if len(self.faults) > 1 else self.faults[0]
+        if fault == "swallow":
+            await asyncio.sleep(1e6)
         self.running += 1
         self.peak = max(self.peak, self.running)
         try:
-            await asyncio.sleep(1e6 if fault == "hang" else self.delay)
+            async with self._places:
+                await asyncio.sleep(1e6 if fault == "hang" else self.delay)
         except asyncio.CancelledError:
             self.aborted += 1
             raise
@@ -146,14 +160,21 @@ class Loopback:
                 assert request.transport is not None
                 request.transport.abort()
                 return response
+            case "trickle":
+                response = web.StreamResponse(headers={"Content-Length": str(len(body))})
+                await response.prepare(request)
+                for start in range(0, len(body), 10):
+                    await response.write(body[start : start + 10])
+                    await asyncio.sleep(0.1)
+                return response
             case "not json" | "cut json":
                 body = b"upstream hiccup" if fault == "not json" else body[:-20]
             case "html":
                 return web.Response(status=502, text="<html><body>Bad Gateway</body></html>")
-            case "400" | "401" | "500" | "503" | "429" | "429 later":
+            case "400" | "401" | "404" | "500" | "503" | "429" | "429 later":
                 said = request.headers.get("Authorization", "") if self.echo_header_in_errors else "no"
                 error = {"error": {"message": f"told you: {said}", "code": fault}}
-                wait = {"Retry-After": "1"} if fault == "429 later" else {}
+                wait = {"Retry-After": str(self.retry_after)} if fault == "429 later" else {}
                 return web.json_response(error, status=int(fault[:3]), headers=wait)
         return web.Response(body=body, content_type="application/json")
 
@@ -188,7 +209,8 @@ class Loopback:
             return {"choices": [choice], "usage": usage}
         choice = {"index": 0, "text": "x" * count, "finish_reason": finish, "token_ids": ids}
         choice["stop_reason"] = matched if fault == "wrong stop id" else None
-        return {"choices": [choice], "usage": usage | {"prompt_tokens_details": {"cached_tokens": 3}}}
+        usage |= {"prompt_tokens_details": {"cached_tokens": 3}}
+        return {"model": "other" if fault == "other model" else self.model, "choices": [choice], "usage": usage}
 
 
 async def _serve(kind: Kind, tokens: int, announce: Callable[[str], object]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from extrap_eval.engines.base import EngineError, GenerationRequest
 from extrap_eval.engines.http.answers import Dialect, believe
-from extrap_eval.engines.http.connection import Fault
+from extrap_eval.engines.http.connection import Disbelieved, Fault
 from extrap_eval.engines.http.openai import OpenAI
 from extrap_eval.engines.http.sglang import Sglang
 from extrap_eval.engines.http.vllm import Vllm
@@ -65,24 +65,24 @@ def test_a_good_answer_is_read_as_it_is(
         (vllm_body(token_ids=[], completion_tokens=0, finish_reason="length"), UserError, "at 0 of 3"),
         (vllm_body(token_ids=None), UserError, "no token ids"),
         (vllm_body(token_ids=[1, 2, 3, 4], completion_tokens=4), EngineError, "4 completion tokens, more than the 3"),
-        (vllm_body(completion_tokens=2), EngineError, "3 token ids but usage says 2"),
-        (vllm_body(prompt_tokens=5), EngineError, "4 prompt tokens sent but usage says 5"),
-        (vllm_body(stop_reason=8), EngineError, "stopped at token 8 but the last id is 9"),
-        (vllm_body(token_ids=[], completion_tokens=0), EngineError, "without a single token"),
-        (vllm_body(token_ids=[1, 2.5, 9]), EngineError, "not a list of ids"),
-        (vllm_body(token_ids=[1, -2, 9]), EngineError, "not a list of ids"),
-        (vllm_body(token_ids=[1, 2**31, 9]), EngineError, "not a list of ids"),
-        (vllm_body(token_ids=[1, "2", 9]), EngineError, "not a list of ids"),
-        (vllm_body(token_ids=[[1, 2, 9]]), EngineError, "not a list of ids"),
-        (vllm_body(token_ids=[[1], [2, 9]]), EngineError, "not a list of ids"),
+        (vllm_body(completion_tokens=2), Disbelieved, "3 token ids but usage says 2"),
+        (vllm_body(prompt_tokens=5), Disbelieved, "4 prompt tokens sent but usage says 5"),
+        (vllm_body(stop_reason=8), Disbelieved, "stopped at token 8 but the last id is 9"),
+        (vllm_body(token_ids=[], completion_tokens=0), Disbelieved, "without a single token"),
+        (vllm_body(token_ids=[1, 2.5, 9]), Disbelieved, "not a list of ids"),
+        (vllm_body(token_ids=[1, -2, 9]), Disbelieved, "not a list of ids"),
+        (vllm_body(token_ids=[1, 2**31, 9]), Disbelieved, "not a list of ids"),
+        (vllm_body(token_ids=[1, "2", 9]), Disbelieved, "not a list of ids"),
+        (vllm_body(token_ids=[[1, 2, 9]]), Disbelieved, "not a list of ids"),
+        (vllm_body(token_ids=[[1], [2, 9]]), Disbelieved, "not a list of ids"),
         (vllm_body(finish_reason="repetition"), EngineError, "'repetition' is not 'stop' or 'length'"),
         (vllm_body(finish_reason=None), EngineError, "None is not 'stop' or 'length'"),
         (vllm_body(finish_reason="abort"), Fault, "aborted"),
-        ({"choices": []}, EngineError, "not a vllm completion"),
-        ({"choices": vllm_body()["choices"] * 2, "usage": {}}, EngineError, "not a vllm completion"),
-        ({"object": "error"}, EngineError, "not a vllm completion"),
-        ([], EngineError, "not a vllm completion"),
-        (None, EngineError, "not a vllm completion"),
+        ({"choices": []}, Disbelieved, "not a vllm completion"),
+        ({"choices": vllm_body()["choices"] * 2, "usage": {}}, Disbelieved, "not a vllm completion"),
+        ({"object": "error"}, Disbelieved, "not a vllm completion"),
+        ([], Disbelieved, "not a vllm completion"),
+        (None, Disbelieved, "not a vllm completion"),
     ],
 )
 def test_an_answer_that_contradicts_itself_is_refused(body: Any, error: type[Exception], words: str) -> None:
@@ -94,10 +94,10 @@ def test_an_answer_that_contradicts_itself_is_refused(body: Any, error: type[Exc
     ("body", "error", "words"),
     [
         (sglang_body(output_ids=[1, 2], completion_tokens=2, finish_reason="length"), UserError, "at 2 of 3"),
-        (sglang_body(matched=8), EngineError, "stopped at token 8"),
-        (sglang_body(prompt_tokens=1), EngineError, "usage says 1"),
+        (sglang_body(matched=8), Disbelieved, "stopped at token 8"),
+        (sglang_body(prompt_tokens=1), Disbelieved, "usage says 1"),
         (sglang_body(finish_reason="abort"), Fault, "aborted"),
-        ({"text": "abc", "output_ids": [1]}, EngineError, "not a sglang completion"),
+        ({"text": "abc", "output_ids": [1]}, Disbelieved, "not a sglang completion"),
     ],
 )
 def test_the_same_holds_for_sglang(body: Any, error: type[Exception], words: str) -> None:
@@ -211,7 +211,7 @@ def test_the_text_is_the_record_and_ids_are_made_from_it(tokenizer: Any) -> None
     [
         ({"text": "ab", "finish_reason": "length"}, {"completion_tokens": 2}, UserError, "at 2 of 3"),
         ({"text": "ab", "finish_reason": "stop"}, {"completion_tokens": 4}, EngineError, "more than the 3"),
-        ({"text": None, "finish_reason": "stop"}, {}, EngineError, "no text"),
+        ({"text": None, "finish_reason": "stop"}, {}, Disbelieved, "no text"),
         ({"text": "ab", "finish_reason": "content_filter"}, {}, EngineError, "content_filter"),
     ],
 )

@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tenacity import wait_random_exponential
 
-import extrap_eval.engines.http.client as client_module
 from extrap_eval.engines.base import EngineError, EngineInfo, Generation, GenerationRequest
-from extrap_eval.engines.http import HttpEngine
+from extrap_eval.engines.http import HttpEngine, standing
 from extrap_eval.errors import UserError
 from tests.engines.loopback import EOS, Fault, Kind, Loopback
 
@@ -24,7 +22,8 @@ EXPECTED = [100 + i for i in range(11)] + [EOS]
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "BACKOFF", wait_random_exponential(multiplier=0.05, max=0.5))
+    monkeypatch.setattr(standing, "BACKOFF_SECONDS", 0.05)
+    monkeypatch.setattr(standing, "BACKOFF_MOST", 0.5)
 
 
 async def ask(server: Loopback, request: GenerationRequest = REQUEST, **options: Any) -> Generation:
@@ -68,6 +67,17 @@ async def test_a_passing_fault_is_retried(kind: Kind, fault: Fault) -> None:
     assert len(server.asked) == 2
 
 
+async def test_requests_do_not_wait_for_a_server_that_asked_for_a_pause_when_there_is_another() -> None:
+    async with (
+        Loopback(faults=["429 later"], retry_after=300) as busy,
+        Loopback() as free,
+        HttpEngine([busy.url, free.url]) as engine,
+    ):
+        answers = [await engine.generate(REQUEST) for _ in range(10)]
+    assert {got.server for got in answers} == {free.url}
+    assert len(busy.asked) == 1  # and it has its peace
+
+
 async def test_the_wait_that_a_server_asks_for_is_kept() -> None:
     async with Loopback(faults=["429 later", "ok"]) as server:
         started = time.monotonic()
@@ -86,11 +96,6 @@ async def test_the_wait_that_a_server_asks_for_is_kept() -> None:
         ("clamp", UserError, "clamps: it cut the completion at 6 of 12 tokens.*--budget-max"),
         ("no ids", UserError, "no token ids"),
         ("too many ids", EngineError, "36 completion tokens, more than the 12"),
-        ("usage differs", EngineError, "12 token ids but usage says 13"),
-        ("prompt changed", EngineError, "4 prompt tokens sent but usage says 3"),
-        ("float ids", EngineError, "not a list of ids"),
-        ("no choices", EngineError, "not a .* completion"),
-        ("wrong stop id", EngineError, f"stopped at token {EOS + 1} but the last id is {EOS}"),
         ("repetition", EngineError, "'repetition'"),
     ],
 )
@@ -102,6 +107,57 @@ async def test_a_lasting_fault_is_an_error_at_once(
             await ask(server)
     assert server.url in str(raised.value)
     assert len(server.asked) == 1
+
+
+CONTRADICTIONS: list[tuple[Fault, str]] = [
+    ("usage differs", "12 token ids but usage says 13"),
+    ("prompt changed", "4 prompt tokens sent but usage says 3"),
+    ("float ids", "not a list of ids"),
+    ("no choices", "not a .* completion"),
+    ("wrong stop id", f"stopped at token {EOS + 1} but the last id is {EOS}"),
+]
+
+
+@pytest.mark.parametrize("kind", ["vllm", "sglang"])
+@pytest.mark.parametrize(("fault", "words"), CONTRADICTIONS)
+async def test_an_answer_that_contradicts_itself_is_asked_again_but_not_for_ever(
+    kind: Kind, fault: Fault, words: str
+) -> None:
+    async with Loopback(kind=kind, faults=[fault, fault, "ok", fault]) as server:
+        got = await ask(server)
+        assert (got.token_ids.tolist(), got.attempts) == (EXPECTED, 3)
+        with pytest.raises(EngineError, match=f"3 answers cannot be believed; the last: {server.url}: .*{words}"):
+            await ask(server)
+    assert len(server.asked) == 6
+
+
+async def test_an_answer_by_another_model_is_not_kept() -> None:
+    async with (
+        Loopback(faults=["other model"]) as bad,
+        Loopback() as good,
+        HttpEngine([bad.url, good.url]) as engine,
+    ):
+        answers = await asyncio.gather(*(engine.generate(REQUEST) for _ in range(10)))
+        assert {got.server for got in answers} == {good.url}
+        assert max(got.attempts for got in answers) == 2
+    async with Loopback(faults=["other model"]) as server:
+        with pytest.raises(EngineError, match="the answer is by other, not by tiny"):
+            await ask(server, retry_total_seconds=0.5)
+
+
+async def test_a_server_that_forgets_its_model_is_lost_and_one_that_never_knew_it_is_refused() -> None:
+    async with Loopback(faults=["404"]) as server:
+        with pytest.raises(UserError, match="HTTP 404: told you: no"):
+            await ask(server)
+        assert len(server.asked) == 1
+    async with (
+        Loopback(faults=["ok", "404"]) as one,
+        Loopback() as two,
+        HttpEngine([one.url, two.url]) as engine,
+    ):
+        answers = [await engine.generate(REQUEST) for _ in range(12)]
+        assert one.url in {got.server for got in answers}
+        assert [got.token_ids.tolist() for got in answers] == [EXPECTED] * 12
 
 
 async def test_retries_end_and_the_error_says_what_was_tried() -> None:
@@ -186,7 +242,7 @@ async def test_a_slow_answer_is_waited_for_while_the_counters_move(kind: Kind) -
 
 @pytest.mark.parametrize("kind", ["vllm", "sglang"])
 async def test_a_server_whose_counters_stand_still_is_lost(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "REVIVAL_SECONDS", 0.2)
+    monkeypatch.setattr(standing, "REVIVAL_SECONDS", 0.2)
     async with (
         Loopback(kind=kind, faults=["hang"], counting=False) as frozen,
         Loopback(kind=kind) as good,
@@ -198,14 +254,16 @@ async def test_a_server_whose_counters_stand_still_is_lost(kind: Kind, monkeypat
         # It still answers every question about itself, but must make a token before it is trusted again.
         later = [(await engine.generate(REQUEST)).server for _ in range(4)]
         assert set(later) == {good.url}
-        frozen.faults = ["ok"]
         deadline = time.monotonic() + 20
+        while frozen.aborted < 3:  # every request given up is also given up on the server
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+        frozen.faults = ["ok"]
         while frozen.url not in {(await engine.generate(REQUEST)).server for _ in range(3)}:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.1)
     sizes = [a["sampling_params"]["max_new_tokens"] if kind == "sglang" else a["max_tokens"] for a in frozen.asked]
     assert sizes[:3] == [12, 12, 1]
-    assert frozen.aborted >= 3  # every request given up was also given up on the server
 
 
 async def test_a_server_that_stops_showing_its_counters_is_not_waited_for() -> None:
@@ -224,6 +282,24 @@ async def test_without_counters_patience_limits_each_request() -> None:
             await ask(server, patience_seconds=0.3, retry_total_seconds=0.1)
         got = await ask(server, patience_seconds=5)
     assert got.token_ids.tolist() == EXPECTED
+
+
+async def test_an_answer_that_trickles_in_is_waited_for() -> None:
+    async with Loopback(faults=["trickle"], counting=False) as server:
+        got = await ask(server, patience_seconds=0.5)
+    assert (got.token_ids.tolist(), got.attempts) == (EXPECTED, 1)
+    assert got.seconds > 1.5
+
+
+async def test_a_request_that_never_reached_its_server_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something in between took it. The server goes on with others, so its counters are no reason to wait."""
+    monkeypatch.setattr(standing, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(standing, "IDLE_SECONDS", 0.5)
+    async with Loopback(faults=["swallow", "ok"], shows_load=True) as server:
+        started = time.monotonic()
+        got = await ask(server, patience_seconds=60)
+        assert (got.token_ids.tolist(), got.attempts) == (EXPECTED, 2)
+        assert 0.5 <= time.monotonic() - started < 20
 
 
 async def test_cancelling_aborts_on_the_server() -> None:
@@ -263,6 +339,81 @@ async def test_log_probabilities_are_refused_rather_than_ignored() -> None:
     async with Loopback() as server:
         with pytest.raises(UserError, match="top_logprobs"):
             await ask(server, GenerationRequest(REQUEST.prompt_token_ids, 12, top_logprobs=5))
+
+
+# --- servers that come and go --------------------------------------------------------------------------------------
+
+
+async def test_servers_join_leave_and_return_while_requests_wait() -> None:
+    async with Loopback() as one, Loopback() as two, HttpEngine([], supervised=True) as engine:
+        with pytest.raises(RuntimeError, match="no server is known"):
+            _ = engine.info
+        early = asyncio.create_task(engine.generate(REQUEST))
+        await asyncio.sleep(0.1)
+        assert not early.done()
+        await engine.add(one.url)
+        assert (await early).server == one.url
+        assert engine.info == EngineInfo("vllm", "0.32.0", "tiny", 4096, exact_token_ids=True)
+
+        one.faults = ["hang", "ok"]
+        moving = asyncio.create_task(engine.generate(REQUEST))
+        while not one.running:
+            await asyncio.sleep(0.01)
+        one.page_faults = {"/health": 503}
+        engine.suspect(one.url, "replica 0 was killed")  # no connection breaks: its host is gone
+        await asyncio.sleep(0.1)
+        (state,) = engine.servers()
+        assert (state.url, state.outstanding) == (one.url, 0)
+        assert state.down
+        assert not moving.done()
+        await engine.add(two.url)
+        assert ((await moving).server, (await moving).attempts) == (two.url, 2)
+
+        one.page_faults = {}
+        await engine.add(one.url)
+        assert {state.url: state.down for state in engine.servers()} == {one.url: None, two.url: None}
+        engine.retire(two.url, "replica 1 died 3 times")
+        assert {(await engine.generate(REQUEST)).server for _ in range(4)} == {one.url}
+        engine.retire(one.url, "replica 0 died 3 times")
+        with pytest.raises(EngineError, match="no server is left: replica 1 died 3 times; replica 0 died 3 times"):
+            await engine.generate(REQUEST)
+
+
+async def test_a_promised_server_is_waited_for_beyond_the_usual_time() -> None:
+    async with Loopback() as server, HttpEngine([server.url], supervised=True, retry_total_seconds=0.2) as engine:
+        await engine.generate(REQUEST)
+        await server.stop()
+        engine.suspect(server.url, "killed")
+        waiting = [asyncio.create_task(engine.generate(REQUEST)) for _ in range(3)]
+        await asyncio.sleep(1.0)
+        assert not any(task.done() for task in waiting)
+        await server.start()
+        await engine.add(server.url)
+        assert [(await task).attempts for task in waiting] == [1, 1, 1]
+        await server.stop()
+        engine.suspect(server.url, "killed")
+        last = asyncio.create_task(engine.generate(REQUEST))
+        await asyncio.sleep(0.1)
+        engine.retire(server.url, "killed too often")
+        with pytest.raises(EngineError, match="no server is left: killed too often"):
+            await last
+
+
+async def test_a_server_of_another_model_cannot_join() -> None:
+    async with Loopback() as one, Loopback(model="other") as two, HttpEngine([one.url]) as engine:
+        with pytest.raises(UserError, match=r"differ in the model \(tiny, other\)"):
+            await engine.add(two.url)
+        engine.retire(one.url, "gone")
+        with pytest.raises(UserError, match=r"differ in the model \(tiny, other\)"):
+            await engine.add(two.url)
+
+
+async def test_a_server_that_fails_every_request_is_left_alone_more_and_more() -> None:
+    async with Loopback(faults=["500"]) as bad, Loopback() as good, HttpEngine([bad.url, good.url]) as engine:
+        began = time.monotonic()
+        while time.monotonic() - began < 3.0 or len(good.asked) <= 20:
+            assert (await engine.generate(REQUEST)).server == good.url
+    assert 1 <= sum(asked["max_tokens"] == 12 for asked in bad.asked) <= 3  # though it says that all is well
 
 
 # --- meeting the servers -------------------------------------------------------------------------------------------

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from extrap_eval.engines.http.connection import Address, Connection
+from extrap_eval.engines.http.pool import Pool, Trail
 from extrap_eval.engines.http.probe import Served
 from extrap_eval.engines.http.routing import Endpoint, choose
 from extrap_eval.engines.http.vllm import Vllm
@@ -70,11 +72,65 @@ def test_never_a_server_that_is_down_and_never_a_crowded_one(
         assert len(chosen.outstanding) == least
 
 
-def test_affinity_yields_only_to_a_clearly_less_loaded_server() -> None:
+@pytest.mark.parametrize(("known", "stays", "leaves"), [(True, 8, 9), (False, 1, 2)])
+def test_affinity_yields_only_to_a_less_loaded_server(known: bool, stays: int, leaves: int) -> None:
+    """A server that holds the prefix may be clearly busier; where none is known to, balance counts for more."""
     servers = endpoints(0, 0)
     preferred = choose(servers, "trace")
     assert preferred is not None
     other = next(server for server in servers if server is not preferred)
-    for load, expected in [(8, preferred), (9, other)]:
+    home = preferred if known else None
+    for load, expected in [(stays, preferred), (leaves, other)]:
         preferred.outstanding = set(range(load))  # type: ignore[arg-type]
-        assert choose(servers, "trace") is expected
+        assert choose(servers, "trace", home=home) is expected
+
+
+def test_a_trace_stays_where_it_went_even_if_that_is_not_where_it_belongs() -> None:
+    servers = endpoints(0, 0, 0)
+    for i in range(20):
+        for home in servers:
+            assert choose(servers, f"trace {i}", home=home) is home
+            assert choose(servers, f"trace {i}", avoid=[home], home=home) is not home
+
+
+async def test_requests_of_one_trace_that_are_sent_together_meet_one_server() -> None:
+    """Until one of them has been answered nobody has said that it holds their prefix."""
+    pool = Pool(supervised=False)
+    for endpoint in endpoints(0, 0):
+        pool.add(endpoint)
+    met: dict[str, Counter[str]] = {}
+    for trace in range(12):
+        for i in range(20):
+            chosen = await pool.take(f"trace {trace}", Trail(), 1.0)
+            chosen.outstanding.add((trace, i))  # type: ignore[arg-type]
+            met.setdefault(f"trace {trace}", Counter())[chosen.base] += 1
+    # The first trace finds both servers idle and may spill over; the others are all at home.
+    assert [len(servers) for servers in met.values()][1:] == [1] * 11
+    assert max(met["trace 0"].values()) >= 10
+    loads = [len(endpoint.outstanding) for endpoint in pool.endpoints]
+    assert max(loads) <= 1.5 * min(loads) + 8
+
+
+async def test_a_trace_whose_server_is_set_aside_settles_elsewhere() -> None:
+    pool = Pool(supervised=False)
+    for endpoint in endpoints(0, 0, 0):
+        pool.add(endpoint)
+    first = await pool.take("trace", Trail(), 1.0)
+    pool.set_aside(first, "it is down")
+    second = await pool.take("trace", Trail(), 1.0)
+    assert second is not first
+    for i in range(5):
+        second.outstanding.add(i)  # type: ignore[arg-type]
+        assert await pool.take("trace", Trail(), 1.0) is second
+
+
+@pytest.mark.parametrize("requests", [60, 512])
+def test_fresh_traces_are_spread_evenly(requests: int) -> None:
+    """The busiest server decides when a run ends: of 60 on each of 8, plain hashing would put some 75 on one."""
+    servers = endpoints(*[0] * 8)
+    for i in range(8 * requests):
+        chosen = choose(servers, f"p{i // 16}/{i % 16}")
+        assert chosen is not None
+        chosen.outstanding.add(i)  # type: ignore[arg-type]
+    loads = [len(server.outstanding) for server in servers]
+    assert max(loads) <= 1.15 * requests

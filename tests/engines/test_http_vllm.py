@@ -151,7 +151,7 @@ async def test_cancelling_aborts_on_the_server(
 async def test_the_counters_move_while_a_completion_is_still_being_made(
     engine: HttpEngine, long: GenerationRequest
 ) -> None:
-    (endpoint,) = engine._endpoints
+    (endpoint,) = engine._pool.endpoints
     tasks = [asyncio.create_task(engine.generate(long)) for _ in range(8)]
     seen = set()
     while len(seen) < 4:

@@ -125,6 +125,20 @@ async def test_other_stop_tokens_end_it_too() -> None:
     assert (made.finish_reason, made.stop_token_id, made.token_ids[-1]) == ("stop", close, close)
 
 
+async def test_stop_strings_end_it_with_the_token_that_completes_them() -> None:
+    stops = ("\n\nBut wait", "\n\nWait", "\n\nAlternatively", "\n\nBut hold on")
+    whole = await ask(MarkovEngine(NEVER_STOPS), 500, seed=11)
+    made = await ask(MarkovEngine(NEVER_STOPS), 500, seed=11, stop_strings=stops)
+    assert (made.finish_reason, made.stop_token_id) == ("stop", None)
+    assert made.token_ids.tolist() == whole.token_ids[: len(made.token_ids)].tolist()
+    assert said(made.token_ids).endswith(stops)
+    assert not any(stop in said(made.token_ids[:-1]) for stop in stops)
+    # What comes first ends it.
+    close = load_tokenizer().token_to_id("</think>")
+    both = await ask(MarkovEngine(POLICY), 5000, seed=11, stop_strings=("The number is",), stop_token_ids=(close,))
+    assert both.stop_token_id == close
+
+
 @pytest.mark.parametrize(
     ("ids", "fields", "message"),
     [
@@ -132,7 +146,6 @@ async def test_other_stop_tokens_end_it_too() -> None:
         (np.array([], np.int32), {}, "hidden-number problems only"),
         (np.array([151643, 151644]), {}, "hidden-number problems only"),
         (prompt(), {"max_tokens": 0}, "max_tokens: 0"),
-        (prompt(), {"stop_strings": ("Wait",)}, "stop strings"),
     ],
 )
 async def test_what_it_cannot_answer(ids: np.ndarray, fields: dict[str, object], message: str) -> None:
@@ -150,16 +163,29 @@ async def test_takes_its_time_when_asked_to() -> None:
 @pytest.mark.parametrize(
     ("begun", "expected"),
     [
-        ("", {"opened": False, "closed": False, "fresh": True, "mid_paragraph": False, "candidates": ()}),
+        ("", {"opened": False, "closed": False, "fresh": True, "mid_paragraph": False, "made": 0, "best": None}),
         ("<think>\n", {"opened": True, "fresh": True, "mid_paragraph": False}),
         (
             "<think>\nOkay.\n\nIs it \\boxed{222}?\n\n",
-            {"fresh": False, "mid_paragraph": False, "candidates": (222,)},
+            {"fresh": False, "mid_paragraph": False, "made": 1, "best": 222, "verified": False},
         ),
-        ("<think>\nIs it 222?\n\nWait", {"fresh": False, "mid_paragraph": True, "candidates": (222,)}),
+        ("<think>\nIs it 222?\n\nWait", {"fresh": False, "mid_paragraph": True, "made": 1, "best": 222}),
         (
             "<think>\nIs it 222?\n\n</think>\n\n1. **",
-            {"closed": True, "mid_paragraph": True, "candidates": (222,)},
+            {"closed": True, "mid_paragraph": True, "best": 222},
+        ),
+        # The last one that was found to work is the best; a proposal counts once its question mark is there.
+        (
+            "Is it 222?\n\n222 works.\n\nWait.\n\nIs it 333?\n\n333 works.\n\nWait.\n\nIs it 444?\n\n444 fails",
+            {"made": 3, "best": 333, "verified": True},
+        ),
+        (
+            "<think>\nIs it \\boxed{222}?\n\n222 fails.\n\nWait.\n\nIs it \\boxed{333}?\n\nTime is up.",
+            {"made": 2, "best": 333, "verified": False},
+        ),
+        (
+            "<think>\nIs it \\boxed{222}?\n\n222 fails.\n\nWait.\n\nIs it \\boxed{333}\n\nTime is up.",
+            {"made": 1, "best": 222, "verified": False},
         ),
     ],
 )

@@ -8,13 +8,14 @@ compared with everything else it says.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from extrap_eval.engines.base import EngineError, Generation, GenerationRequest
-from extrap_eval.engines.http.connection import Connection, Fault
+from extrap_eval.engines.http.connection import Connection, Disbelieved, Fault
 from extrap_eval.errors import UserError
 
 # What asking for progress may raise: no answer, or one that makes no sense. Neither is a sign of progress.
@@ -38,6 +39,24 @@ class Answer:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None
+    model: str | None = None  # None too where a server may rightly answer under another name than was asked for
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a server says of its work now. ``moved``: numbers that move while it generates, and only then;
+    ``running`` and ``waiting``: requests. Since its start it has ``generated`` so many tokens, ``looked_up`` so
+    many prompt tokens in its cache and ``found`` some of them; ``cache_used``: the share of its cache that
+    requests hold now. None where it does not say.
+    """
+
+    moved: tuple[float, ...]
+    running: int | None = None
+    waiting: int | None = None
+    generated: float | None = None
+    looked_up: float | None = None
+    found: float | None = None
+    cache_used: float | None = None
 
 
 class TextTokenizer(Protocol):
@@ -73,26 +92,30 @@ class Dialect(Protocol):
         """May raise LookupError, TypeError, ValueError or AttributeError on a body of another shape."""
         ...
 
-    async def progress(self, connection: Connection) -> tuple[float, ...] | None:
-        """Numbers that move while the server generates, None where it shows none. May raise anything in
-        PROGRESS_UNKNOWN.
-        """
+    async def progress(self, connection: Connection) -> Load | None:
+        """None where the server does not show any. May raise anything in PROGRESS_UNKNOWN."""
         ...
 
 
-def believe(dialect: Dialect, body: Any, request: GenerationRequest, server: str) -> Generation:
+def believe(
+    dialect: Dialect, body: Any, request: GenerationRequest, server: str, names: Collection[str] = ()
+) -> Generation:
     """The completion in a parsed answer body; ``seconds`` and ``attempts`` are left for the caller to fill.
+    ``names``: what the server calls the model, empty where that is not known.
 
     Raises UserError where the server's settings make the answer wrong (clamped, no ids), EngineError where
-    the answer contradicts itself or ended for a reason that is not the model's, and Fault where the server
-    gave the request up.
+    it ended for a reason that is not the model's or is longer than asked for (asking again would favour the
+    completions to which that does not happen), Disbelieved where the answer contradicts itself, and Fault
+    where the server gave the request up or has become another one.
     """
     try:
         answer = dialect.read(body)
     except (LookupError, TypeError, ValueError, AttributeError):
-        raise EngineError(f"{server}: the answer is not a {dialect.kind} completion: {str(body)[:200]}") from None
+        raise Disbelieved(f"{server}: the answer is not a {dialect.kind} completion: {str(body)[:200]}") from None
     if answer.finish_reason == "abort":
         raise Fault(f"{server}: the server aborted the request", suspect=False)
+    if names and answer.model is not None and answer.model not in names:
+        raise Fault(f"{server}: the answer is by {str(answer.model)[:100]}, not by {' or '.join(sorted(names)[:3])}")
     if answer.finish_reason not in ("stop", "length"):
         raise EngineError(
             f"{server}: finish reason {answer.finish_reason!r} is not 'stop' or 'length'; "
@@ -103,17 +126,17 @@ def believe(dialect: Dialect, body: Any, request: GenerationRequest, server: str
         token_ids = _exact_ids(answer.token_ids, server)
         count = len(token_ids)
         if answer.completion_tokens not in (None, count):
-            raise EngineError(
+            raise Disbelieved(
                 f"{server}: {count} token ids but usage says {answer.completion_tokens} completion tokens"
             )
         if answer.prompt_tokens not in (None, prompt_size):
-            raise EngineError(
+            raise Disbelieved(
                 f"{server}: {prompt_size} prompt tokens sent but usage says {answer.prompt_tokens}: "
                 "the server changed the prompt"
             )
     else:
         if answer.text is None:
-            raise EngineError(f"{server}: the answer has no text")
+            raise Disbelieved(f"{server}: the answer has no text")
         token_ids = np.asarray(dialect.tokenizer.encode(answer.text, add_special_tokens=False), dtype=np.int32)
         # The server's own count, where it gives one: the number of re-made ids says nothing about a budget.
         count = request.max_tokens if answer.completion_tokens is None else answer.completion_tokens
@@ -150,7 +173,7 @@ def _exact_ids(given: Any, server: str) -> np.ndarray:
     except (TypeError, OverflowError):
         valid = False
     if not valid:
-        raise EngineError(f"{server}: token ids are not a list of ids: {str(given)[:100]}")
+        raise Disbelieved(f"{server}: token ids are not a list of ids: {str(given)[:100]}")
     return ids
 
 
@@ -159,8 +182,8 @@ def _stop_token(answer: Answer, token_ids: np.ndarray, server: str) -> int | Non
     if answer.finish_reason != "stop" or isinstance(answer.matched, str):
         return None
     if not len(token_ids):
-        raise EngineError(f"{server}: stopped without a single token, not even the stop token")
+        raise Disbelieved(f"{server}: stopped without a single token, not even the stop token")
     last = int(token_ids[-1])
     if answer.matched is not None and answer.matched != last:
-        raise EngineError(f"{server}: stopped at token {answer.matched} but the last id is {last}")
+        raise Disbelieved(f"{server}: stopped at token {answer.matched} but the last id is {last}")
     return last

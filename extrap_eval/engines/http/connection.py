@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +18,8 @@ from extrap_eval.errors import UserError
 
 PROBE_SECONDS = 30.0  # a busy API server may take seconds to answer even a small question
 CONNECT_SECONDS = 30.0
-IDLE_CONNECTION_SECONDS = 3.0  # below the 5 s after which uvicorn closes an idle connection: no reuse of a dying one
+OPEN_FILES = 65536
+REUSE_SECONDS = 1.0  # the shortest that servers keep an idle connection is two
 TCP_KEEPALIVE_SECONDS = 60  # an answer may be an hour of silence away; middleboxes forget silent connections
 
 
@@ -34,6 +36,23 @@ class Fault(Exception):
         self.suspect = suspect
         self.stuck = stuck
         self.retry_after = retry_after
+
+
+class Disbelieved(Fault):
+    """An answer that contradicts itself. It may be a passing corruption; a server that goes on like that is
+    not waited for.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, suspect=False)
+
+
+class NotThere(Fault):
+    """HTTP 404 to a request for a completion: the server does not know the model, or has no such route."""
+
+
+def _nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -74,13 +93,27 @@ def new_session() -> aiohttp.ClientSession:
     """A session without limits of its own: how many requests fly and how long they may take is decided
     above it.
 
-    Every request gets a fresh connection. Servers close idle ones after a few seconds, and a request that
-    meets a closing connection looks exactly like a dying server; a handshake is nothing beside a completion.
+    A connection is used again only right after its last answer: servers close idle ones after a few seconds,
+    and a request that meets a closing connection looks exactly like a dying server.
     """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=_keepalive_socket),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=REUSE_SECONDS, socket_factory=_keepalive_socket),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
     )
+
+
+def allow_open_files() -> None:
+    """Let this process open as many files as the system allows, within reason: every request in flight is one,
+    and the usual limit is 1024.
+    """
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _keepalive_socket(address: tuple[Any, ...]) -> socket.socket:
@@ -113,14 +146,15 @@ class Connection:
         self._refuse_failure(path, status, headers, body)
         return body
 
-    async def post(self, path: str, payload: dict[str, Any]) -> Any:
+    async def post(self, path: str, payload: dict[str, Any], arrived: Callable[[], None] = _nothing) -> Any:
         """The parsed JSON answer to ``payload`` (numpy arrays allowed), however long it takes.
 
-        Raises Fault for a refused, reset or dropped connection, a cut or unparsable body, 408, 429 and any
-        5xx; UserError, with the server's words, for every other refusal.
+        ``arrived`` is called for every piece of the answer. Raises Fault for a refused, reset or dropped
+        connection, a cut or unparsable body, 404 (NotThere), 408, 429 and any 5xx; UserError, with the
+        server's words, for every other refusal.
         """
         data = orjson.dumps(payload, option=orjson.OPT_SERIALIZE_NUMPY)
-        status, headers, body = await self._exchange("POST", path, data, None)
+        status, headers, body = await self._exchange("POST", path, data, None, arrived)
         self._refuse_failure(path, status, headers, body)
         try:
             return orjson.loads(body)
@@ -128,7 +162,12 @@ class Connection:
             raise Fault(f"{self.base}: answer of {len(body)} bytes is not JSON") from None
 
     async def _exchange(
-        self, method: str, path: str, data: bytes | None, timeout: aiohttp.ClientTimeout | None
+        self,
+        method: str,
+        path: str,
+        data: bytes | None,
+        timeout: aiohttp.ClientTimeout | None,
+        arrived: Callable[[], None] = _nothing,
     ) -> tuple[int, Any, bytes]:
         options: dict[str, Any] = {"timeout": timeout} if timeout else {}
         headers = self._headers | ({"Content-Type": "application/json"} if data is not None else {})
@@ -136,7 +175,11 @@ class Connection:
             async with self._session.request(
                 method, self.base + path, data=data, headers=headers, allow_redirects=False, **options
             ) as response:
-                return response.status, response.headers, await response.read()
+                pieces = []
+                async for piece in response.content.iter_any():
+                    pieces.append(piece)
+                    arrived()
+                return response.status, response.headers, b"".join(pieces)
         except aiohttp.ClientConnectorError as error:
             raise Fault(self._shown(f"{self.base}: {_connect_failure(error)}")) from None
         except (aiohttp.ClientError, ConnectionError) as error:
@@ -152,6 +195,8 @@ class Connection:
         if status in (408, 429) or status >= 500:
             wait = headers.get("Retry-After", "")
             raise Fault(said, suspect=status >= 500, retry_after=float(wait) if wait.isdecimal() else 0.0)
+        if status == 404:
+            raise NotThere(said)
         if status in (401, 403):
             said += " (the API key is read from the environment)"
         raise UserError(said)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from extrap_eval.engines.base import GenerationRequest
-from extrap_eval.engines.http.answers import Answer, TextTokenizer
+from extrap_eval.engines.http.answers import Answer, Load, TextTokenizer
 from extrap_eval.engines.http.connection import Connection
 
 
@@ -62,5 +62,5 @@ class OpenAI:
             cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens"),
         )
 
-    async def progress(self, connection: Connection) -> tuple[float, ...] | None:
+    async def progress(self, connection: Connection) -> Load | None:
         return None

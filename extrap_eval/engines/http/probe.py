@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import orjson
 
-from extrap_eval.engines.http.answers import PROGRESS_UNKNOWN, Dialect, ServedKind, TextTokenizer
-from extrap_eval.engines.http.connection import Connection
+from extrap_eval.engines.http.answers import PROGRESS_UNKNOWN, Dialect, Load, ServedKind, TextTokenizer
+from extrap_eval.engines.http.connection import Connection, NotThere
 from extrap_eval.engines.http.openai import OpenAI
 from extrap_eval.engines.http.sglang import Sglang
 from extrap_eval.engines.http.vllm import Vllm
@@ -19,6 +19,7 @@ from extrap_eval.errors import UserError
 ServerKind = Literal["auto"] | ServedKind
 
 _INFO_PAGES = ("/model_info", "/get_model_info")  # SGLang's, new and old name
+_GATEWAY_PAGE = "/get_server_info"  # where sglang-router and smg describe themselves
 _VERSION_PAGES: dict[ServedKind, tuple[str, ...]] = {
     "vllm": ("/version",),
     "sglang": ("/server_info", "/get_server_info"),
@@ -28,13 +29,17 @@ _VERSION_PAGES: dict[ServedKind, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Served:
-    """What one server said of itself. ``model`` is the name it wants in requests."""
+    """What one server said of itself. ``model`` is the name it wants in requests, ``names`` are all that it has
+    for its models.
+    """
 
     dialect: Dialect
     model: str
     version: str | None
     context_length: int | None
     shows_progress: bool
+    names: frozenset[str] = frozenset()
+    load: Load | None = None  # when it was met; None where it shows no progress
 
 
 async def identify(
@@ -52,12 +57,15 @@ async def identify(
     entry = _choose_model(connection.base, entries, model)
     dialect = _dialect(connection.base, found, tokenizer)
     length = entry.get("max_model_len")
+    load = await _load(connection, dialect)
     return Served(
         dialect=dialect,
         model=entry["id"],
         version=await _version(connection, found),
         context_length=int(length) if length else None,
-        shows_progress=await _shows_progress(connection, dialect),
+        shows_progress=load is not None,
+        names=frozenset(listed["id"] for listed in entries),
+        load=load,
     )
 
 
@@ -80,12 +88,27 @@ async def _recognise(connection: Connection, entries: list[dict[str, Any]]) -> S
         said = await _json(connection, page)
         if isinstance(said, dict) and "model_path" in said:
             return "sglang"
+    said = await _json(connection, _GATEWAY_PAGE)
+    if isinstance(said, dict) and "router_manager" in said:
+        return await _behind_gateway(connection)
     if not entries:
         raise UserError(
             f"{connection.base}: not recognised as an inference server (no model list at /v1/models); "
             "check the URL, or name the kind of server"
         )
     return "openai"
+
+
+async def _behind_gateway(connection: Connection) -> ServedKind:
+    """sglang-router and smg take prompts of token ids for SGLang's own route alone, which vLLM does not have."""
+    try:
+        await connection.post(Sglang.path, {"input_ids": [1], "sampling_params": {"max_new_tokens": 1}})
+    except (NotThere, UserError):
+        raise UserError(
+            f"{connection.base} is a gateway (sglang-router or smg) that refuses prompts of token ids for the servers "
+            "behind it: name these servers themselves, each with --endpoint, or use vllm-router"
+        ) from None
+    return "sglang"
 
 
 def _choose_model(base: str, entries: list[dict[str, Any]], model: str | None) -> dict[str, Any]:
@@ -123,11 +146,11 @@ async def _version(connection: Connection, kind: ServedKind) -> str | None:
     return None
 
 
-async def _shows_progress(connection: Connection, dialect: Dialect) -> bool:
+async def _load(connection: Connection, dialect: Dialect) -> Load | None:
     try:
-        return await dialect.progress(connection) is not None
+        return await dialect.progress(connection)
     except PROGRESS_UNKNOWN:  # a proxy may guard the page: then there is nothing to watch
-        return False
+        return None
 
 
 async def _json(connection: Connection, path: str) -> Any:

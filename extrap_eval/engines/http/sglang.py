@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import orjson
 
 from extrap_eval.engines.base import GenerationRequest
-from extrap_eval.engines.http.answers import Answer
-from extrap_eval.engines.http.connection import Connection
+from extrap_eval.engines.http.answers import Answer, Load
+from extrap_eval.engines.http.connection import Connection, Fault
+from extrap_eval.errors import UserError
 
 # Where the scheduler's load is shown, newest first, and the numbers in it that move while tokens are made.
 # Its timestamps, which move with every question, and its queue, which grows before a frozen scheduler, prove
 # nothing.
 _LOADS = ("/v1/loads?include=core", "/get_load")
 _MOVING = ("num_used_tokens", "num_tokens", "total_prefill_uncached_tokens")
+# Counters of ``--enable-metrics``. Every tensor-parallel rank may show them, and the first is enough.
+_DECODED = re.compile(rb'^sglang:realtime_tokens_total\{[^}]*mode="decode"[^}]*tp_rank="0"[^}]*\} (\S+)$', re.MULTILINE)
+_COMPUTED = re.compile(
+    rb'^sglang:prefill_effective_tokens_total\{[^}]*mode="input"[^}]*tp_rank="0"[^}]*\} (\S+)$', re.MULTILINE
+)
+_FOUND = re.compile(
+    rb'^sglang:prefill_effective_tokens_total\{[^}]*mode="\w+_hit"[^}]*tp_rank="0"[^}]*\} (\S+)$', re.MULTILINE
+)
 
 
 class Sglang:
@@ -57,7 +68,7 @@ class Sglang:
             cached_tokens=meta.get("cached_tokens"),
         )
 
-    async def progress(self, connection: Connection) -> tuple[float, ...] | None:
+    async def progress(self, connection: Connection) -> Load | None:
         """Tokens that occupy the cache now and tokens prefilled so far, per data-parallel rank. (The token
         counters of ``/metrics`` move only when a request ends, so they cannot tell a long completion from a
         frozen server.)
@@ -67,5 +78,44 @@ class Sglang:
             if page is not None:
                 said = orjson.loads(page)
                 ranks = said["loads"] if isinstance(said, dict) else said
-                return tuple(float(rank[key]) for rank in ranks for key in _MOVING if key in rank) or None
+                moved = tuple(float(rank[key]) for rank in ranks for key in _MOVING if key in rank)
+                if not moved:
+                    return None
+                used = [float(rank["token_usage"]) for rank in ranks if "token_usage" in rank]
+                load = Load(
+                    moved,
+                    running=_total(ranks, "num_running_reqs"),
+                    waiting=_total(ranks, "num_waiting_reqs"),
+                    generated=_decoded(ranks),
+                    cache_used=sum(used) / len(used) if used else None,
+                )
+                return await _with_counters(load, connection)
         return None
+
+
+async def _with_counters(load: Load, connection: Connection) -> Load:
+    """The load with exact counters where the server was started with ``--enable-metrics``."""
+    try:
+        page = await connection.get("/metrics") or b""
+    except (Fault, UserError):
+        return load
+    generated, computed, found = (
+        sum(map(float, pattern.findall(page))) if pattern.search(page) else None
+        for pattern in (_DECODED, _COMPUTED, _FOUND)
+    )
+    if generated is not None:
+        load = replace(load, generated=generated)
+    if computed is not None and found is not None:
+        load = replace(load, looked_up=computed + found, found=found)
+    return load
+
+
+def _decoded(ranks: list[dict[str, Any]]) -> float | None:
+    """Tokens of all decoding steps that were timed, a little fewer than all; None in versions that do not tell."""
+    moments = [rank["decode_moments"] for rank in ranks if rank.get("decode_moments")]
+    return float(sum(values[-1] for values in moments)) if moments else None
+
+
+def _total(ranks: list[dict[str, Any]], key: str) -> int | None:
+    values = [rank[key] for rank in ranks if key in rank]
+    return int(sum(values)) if values else None

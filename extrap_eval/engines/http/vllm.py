@@ -8,10 +8,17 @@ from typing import Any, Final
 import numpy as np
 
 from extrap_eval.engines.base import GenerationRequest
-from extrap_eval.engines.http.answers import Answer
+from extrap_eval.engines.http.answers import Answer, Load
 from extrap_eval.engines.http.connection import Connection
 
-_COUNTER = re.compile(rb"^vllm:(?:generation|prompt)_tokens_total(?:\{[^}]*\})? ([0-9.eE+-]+)$", re.MULTILINE)
+_VALUE = rb"(?:\{[^}]*\})? ([0-9.eE+-]+)$"
+_MOVING = re.compile(rb"^vllm:(?:generation|prompt)_tokens_total" + _VALUE, re.MULTILINE)
+_RUNNING = re.compile(rb"^vllm:num_requests_running" + _VALUE, re.MULTILINE)
+_WAITING = re.compile(rb"^vllm:num_requests_waiting" + _VALUE, re.MULTILINE)
+_GENERATED = re.compile(rb"^vllm:generation_tokens_total" + _VALUE, re.MULTILINE)
+_LOOKED_UP = re.compile(rb"^vllm:prefix_cache_queries_total" + _VALUE, re.MULTILINE)
+_FOUND = re.compile(rb"^vllm:prefix_cache_hits_total" + _VALUE, re.MULTILINE)
+_CACHE_USED = re.compile(rb"^vllm:kv_cache_usage_perc" + _VALUE, re.MULTILINE)  # from 0 to 1, whatever its name says
 
 
 class Vllm:
@@ -59,9 +66,27 @@ class Vllm:
             prompt_tokens=usage["prompt_tokens"],
             completion_tokens=usage["completion_tokens"],
             cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens"),
+            model=body.get("model"),
         )
 
-    async def progress(self, connection: Connection) -> tuple[float, ...] | None:
+    async def progress(self, connection: Connection) -> Load | None:
         """Tokens prefilled and generated since the server started, one number per engine and kind."""
         page = await connection.get("/metrics") or b""
-        return tuple(float(value) for value in _COUNTER.findall(page)) or None
+        moved = tuple(float(value) for value in _MOVING.findall(page))
+        if not moved:
+            return None
+        used = [float(value) for value in _CACHE_USED.findall(page)]
+        return Load(
+            moved,
+            running=_total(_RUNNING, page),
+            waiting=_total(_WAITING, page),
+            generated=_total(_GENERATED, page),
+            looked_up=_total(_LOOKED_UP, page),
+            found=_total(_FOUND, page),
+            cache_used=sum(used) / len(used) if used else None,  # of the engines behind one URL
+        )
+
+
+def _total(pattern: re.Pattern[bytes], page: bytes) -> int | None:
+    values = pattern.findall(page)
+    return int(sum(float(value) for value in values)) if values else None
