@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine that has only Python (3.11 or newer):
-#   make demo   install into .venv, run the main job on the embedded default, print the table, name the figures
+#   make demo   install into .venv, run the main job on the embedded default, print tables, name the figures
 #   make test   install what tests need and run all of them (those that need an inference server skip without one)
 # While working: make quick, the tests that take well under a minute together; make perf, every benchmark's table.
 
@@ -9,17 +9,17 @@ BIN    := $(VENV)/bin
 
 .PHONY: demo test quick lint perf clean
 
-$(VENV)/.core: pyproject.toml constraints.txt
+$(VENV)/.local: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[local]'
 	touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
-	touch $@ $(VENV)/.core
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[local,ray,test]'
+	touch $@ $(VENV)/.local
 
-demo: $(VENV)/.core
+demo: $(VENV)/.local
 	$(BIN)/extrap-eval demo
 
 lint: $(VENV)/.test

@@ -13,6 +13,10 @@ The same steps as the ``extrap-eval`` command, as functions on paths and DataFra
     ee.compare("runs/first", "runs/second")                          # paired differences at every budget
     ee.plot(["runs/first", "runs/second"], "curve.svg")
 
+    probes = ee.plan_probes("runs/first", replicates=4)              # forced answers after every group of episodes
+    ee.follow(run, [probes], ee.open_engine("markov", plan, max_in_flight=256))
+    ee.probe_votes("runs/first")                                     # [maj@p]_j; likewise plan_forcing, plan_sliding
+
     run = ee.open_run("runs/first")                                  # reading: cards, problems, completions
     for completion in run.completions(columns=["token_ids"]):
         ...
@@ -32,10 +36,15 @@ from extrap_eval.errors import UserError
 if TYPE_CHECKING:
     from extrap_eval.steps.compare import compare
     from extrap_eval.steps.curves import curve, curves, extrapolation, outcome_table, outcomes, sensitivity
+    from extrap_eval.steps.following import follow
+    from extrap_eval.steps.forcing import audit_table, force_table, forcing_table, plan_forcing
     from extrap_eval.steps.importing import import_run
     from extrap_eval.steps.plot import plot
+    from extrap_eval.steps.probe_curves import probe_votes
+    from extrap_eval.steps.probes import plan_probes, probe_table
     from extrap_eval.steps.sample import open_engine, plan_sampling, prepare_run, sample
     from extrap_eval.steps.score import score
+    from extrap_eval.steps.sliding import plan_sliding, window_curves
     from extrap_eval.store import open_run
 
 # Where each public name lives; imported on first use, so that ``import extrap_eval`` costs nothing.
@@ -55,25 +64,45 @@ _HOMES = {
     "compare": "extrap_eval.steps.compare",
     "plot": "extrap_eval.steps.plot",
     "import_run": "extrap_eval.steps.importing",
+    "follow": "extrap_eval.steps.following",
+    "plan_probes": "extrap_eval.steps.probes",
+    "probe_table": "extrap_eval.steps.probes",
+    "probe_votes": "extrap_eval.steps.probe_curves",
+    "plan_forcing": "extrap_eval.steps.forcing",
+    "force_table": "extrap_eval.steps.forcing",
+    "forcing_table": "extrap_eval.steps.forcing",
+    "audit_table": "extrap_eval.steps.forcing",
+    "plan_sliding": "extrap_eval.steps.sliding",
+    "window_curves": "extrap_eval.steps.sliding",
 }
 
 __all__ = [
     "UserError",
+    "audit_table",
     "compare",
     "curve",
     "curves",
     "extrapolation",
+    "follow",
+    "force_table",
+    "forcing_table",
     "import_run",
     "open_engine",
     "open_run",
     "outcome_table",
     "outcomes",
+    "plan_forcing",
+    "plan_probes",
     "plan_sampling",
+    "plan_sliding",
     "plot",
     "prepare_run",
+    "probe_table",
+    "probe_votes",
     "sample",
     "score",
     "sensitivity",
+    "window_curves",
 ]
 
 

@@ -19,7 +19,7 @@ ROWS = [
     {"problems"},
     {"prompts", "scoring", "metrics", "engines", "figures"},
     {"store"},
-    {"sampling", "importers"},
+    {"sampling", "importers", "preflight"},
     {"steps"},
     {"cli", "report"},
 ]

@@ -58,7 +58,7 @@ def find_card(kind: CardKind, name_or_path: str | Path) -> Path:
 
 def is_benchmark(path: Path) -> bool:
     """Whether a card file describes a benchmark: those have a source, model cards have none."""
-    return "source" in _read_yaml(path, shown_path(path))
+    return "source" in read_yaml(path, shown_path(path))
 
 
 def dump_card(card: ModelCard | BenchmarkCard) -> str:
@@ -87,7 +87,7 @@ def _shipped(kind: CardKind, package: Path = Path(__file__).parent) -> Path:
 
 def _load(path: Path, model: type[Card]) -> Card:
     where = shown_path(path)
-    values = _read_yaml(path, where)
+    values = read_yaml(path, where)
     try:
         return model.model_validate(values, context={"folder": path.absolute().parent})
     except ValidationError as error:
@@ -128,7 +128,8 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_text)
 
 
-def _read_yaml(path: Path, where: str) -> dict[str, Any]:
+def read_yaml(path: Path, where: str) -> dict[str, Any]:
+    """A YAML file that is one mapping. ``where``: its name in messages. Raises UserError for anything else."""
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:

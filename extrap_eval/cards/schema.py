@@ -40,7 +40,9 @@ DEFAULT_PHRASES = (
 )
 
 
-def _must(test: Callable[[Any], object], otherwise: str) -> AfterValidator:
+def must(test: Callable[[Any], object], otherwise: str) -> AfterValidator:
+    """A field whose value fails the test is refused with ``VALUE otherwise``."""
+
     def check(value: Any) -> Any:
         if not test(value):
             raise ValueError(f"{value!r} {otherwise}")
@@ -49,23 +51,25 @@ def _must(test: Callable[[Any], object], otherwise: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _resolve(value: str, info: ValidationInfo) -> str:
+def resolve(value: str, info: ValidationInfo) -> str:
     """A path in a card is relative to the card's folder, so that a resolved card works from anywhere."""
     path = Path(value).expanduser()
     folder = (info.context or {}).get("folder")
     return str(Path(folder, path).absolute()) if folder is not None else str(path)
 
 
-Text = Annotated[str, _must(str.strip, "is empty")]
-Count = Annotated[int, _must(lambda n: n > 0, "is not a positive whole number")]
-CardPath = Annotated[Text, AfterValidator(_resolve)]
+Text = Annotated[str, must(str.strip, "is empty")]
+Count = Annotated[int, must(lambda n: n > 0, "is not a positive whole number")]
+CardPath = Annotated[Text, AfterValidator(resolve)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A mapping in a YAML file: an unknown field is an error, and so is a value of another type."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Chat(_Part):
+class Chat(Part):
     """How a problem becomes the model's prompt."""
 
     system: str | None = None
@@ -73,7 +77,7 @@ class Chat(_Part):
     template: CardPath | None = None  # a jinja file instead of the tokenizer's own template
 
 
-class Think(_Part):
+class Think(Part):
     """The markers around the thought, and whether the prompt already holds the first one."""
 
     open: Text
@@ -81,13 +85,13 @@ class Think(_Part):
     opened_by_prompt: bool
 
 
-class Sampling(_Part):
-    temperature: Annotated[float, _must(lambda t: t >= 0, "is negative")] = 0.6
-    top_p: Annotated[float, _must(lambda p: 0 < p <= 1, "is not in (0, 1]")] = 0.95
-    top_k: Annotated[int, _must(lambda k: k == -1 or k > 0, "is neither -1 (off) nor positive")] = -1
+class Sampling(Part):
+    temperature: Annotated[float, must(lambda t: t >= 0, "is negative")] = 0.6
+    top_p: Annotated[float, must(lambda p: 0 < p <= 1, "is not in (0, 1]")] = 0.95
+    top_k: Annotated[int, must(lambda k: k == -1 or k > 0, "is neither -1 (off) nor positive")] = -1
 
 
-class TrainingBudget(_Part):
+class TrainingBudget(Part):
     """B_tr: the longest completion, in tokens, that the model was trained on."""
 
     tokens: Count
@@ -101,23 +105,23 @@ class TrainingBudget(_Part):
         return self
 
 
-class Episodes(_Part):
+class Episodes(Part):
     """Which steps of a thought open a new episode (MRT section 5)."""
 
-    phrases: Annotated[list[Text], _must(bool, "is empty")] = list(DEFAULT_PHRASES)
+    phrases: Annotated[list[Text], must(bool, "is empty")] = list(DEFAULT_PHRASES)
     min_steps: Count = 3
 
 
-class EngineSettings(_Part):
+class EngineSettings(Part):
     """How the model is served; changes speed, never the distribution of completions."""
 
     dtype: Text | None = None
     tensor_parallel: Count = 1
-    gpu_memory_fraction: Annotated[float, _must(lambda f: 0 < f <= 1, "is not in (0, 1]")] | None = None
+    gpu_memory_fraction: Annotated[float, must(lambda f: 0 < f <= 1, "is not in (0, 1]")] | None = None
     extra_args: list[str] = []
 
 
-class ModelCard(_Part):
+class ModelCard(Part):
     """Who is asked, and how."""
 
     name: Text
@@ -163,7 +167,7 @@ class ModelCard(_Part):
         return self
 
 
-class Fields(_Part):
+class Fields(Part):
     """Which column holds what. A dotted path goes into nested columns; numbers in it are places in lists."""
 
     id: Text | None = None  # null: the row's number, from 0
@@ -187,7 +191,7 @@ class Fields(_Part):
         return self
 
 
-class Source(_Part):
+class Source(Part):
     """Where problems come from: exactly one of a hub dataset, a local file, a generator."""
 
     hf: Text | None = None
@@ -222,7 +226,7 @@ class Source(_Part):
         return self.file or f"generator {self.generator}"
 
 
-class Filter(_Part):
+class Filter(Part):
     """Keeps a row if its ``field`` meets every condition given here; numbers compare as numbers."""
 
     field: Text
@@ -238,18 +242,18 @@ class Filter(_Part):
         return self
 
 
-class Take(_Part):
+class Take(Part):
     """The first ``counts[value]`` rows, in the dataset's order, for each value of ``field``."""
 
     field: Text
-    counts: Annotated[dict[str | int | float, Count], _must(bool, "is empty")]
+    counts: Annotated[dict[str | int | float, Count], must(bool, "is empty")]
 
 
-class Answer(_Part):
+class Answer(Part):
     kind: Literal["integer", "math", "expression"] = "math"
 
 
-class BenchmarkCard(_Part):
+class BenchmarkCard(Part):
     """What is asked."""
 
     name: Text
@@ -258,11 +262,11 @@ class BenchmarkCard(_Part):
     fields: Fields = Fields()
     filters: list[Filter] = []
     take: Take | None = None
-    prompt: Annotated[str, _must(lambda p: "{problem}" in p, "does not contain {problem}")] = DEFAULT_PROMPT
+    prompt: Annotated[str, must(lambda p: "{problem}" in p, "does not contain {problem}")] = DEFAULT_PROMPT
     answer: Answer = Answer()
     licence: Text | None = None
     size: Count | None = None
-    sha256: Annotated[str, _must(re.compile("[0-9a-f]{64}").fullmatch, "is not 64 hex digits")] | None = None
+    sha256: Annotated[str, must(re.compile("[0-9a-f]{64}").fullmatch, "is not 64 hex digits")] | None = None
     budgets: list[Count] = list(DEFAULT_BUDGETS)
     notes: str | None = None
 

@@ -6,8 +6,27 @@ import sys
 
 import typer
 
-from extrap_eval.cli import calibrate, cards, demo, importing, plot, sample, score, table
+from extrap_eval.cli import (
+    calibrate,
+    cards,
+    demo,
+    doctor,
+    efficiency,
+    episodes,
+    force,
+    importing,
+    plot,
+    probe,
+    regret,
+    run,
+    sample,
+    score,
+    slide,
+    table,
+)
 from extrap_eval.errors import UserError
+
+INTERRUPTED = 130  # exit code after Ctrl-C
 
 app = typer.Typer(
     name="extrap-eval",
@@ -21,8 +40,16 @@ app.command("sample")(sample.sample)
 app.command("score")(score.score)
 app.command("table")(table.table)
 app.command("plot")(plot.plot)
+app.command("episodes")(episodes.episodes)
+app.command("run")(run.run)
+app.command("probe")(probe.probe)
+app.command("regret")(regret.regret)
+app.command("force")(force.force)
+app.command("slide")(slide.slide)
+app.command("efficiency")(efficiency.efficiency)
 app.command("import")(importing.import_)
 app.command("calibrate")(calibrate.calibrate)
+app.command("doctor")(doctor.doctor)
 app.add_typer(cards.app, name="cards")
 
 
@@ -44,6 +71,9 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Newer versions of typer turn Ctrl-C into an exit of their own, without a word.
+        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
+            raise
         print("interrupted: what was finished is kept; the same command continues", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)

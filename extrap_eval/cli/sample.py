@@ -7,30 +7,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from extrap_eval.cli.engine_options import EngineChoice, with_engine_options
+from extrap_eval.errors import UserError
+
 if TYPE_CHECKING:
     from extrap_eval.sampling.rollouts import SamplingReport
     from extrap_eval.steps.sample import SamplingPlan
+    from extrap_eval.steps.servers import Preview
     from extrap_eval.store import Run
 
 
+@with_engine_options
 def sample(
     model: Annotated[str, typer.Option("--model", "-m", help="Model card (name or path), hub id, or folder.")],
+    choice: EngineChoice,
     benchmark: Annotated[str | None, typer.Option("--benchmark", "-b", help="Benchmark card (name or path).")] = None,
     problems: Annotated[
         Path | None, typer.Option(help="JSON lines with problem and answer, instead of a benchmark card.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Run directory [default: runs/MODEL__BENCHMARK].")
-    ] = None,
-    engine: Annotated[
-        str | None, typer.Option(help="http or markov [default: markov for a card with a policy, else http].")
-    ] = None,
-    endpoint: Annotated[
-        list[str] | None,
-        typer.Option(help="URL of a running vLLM, SGLang or OpenAI-compatible server; repeatable."),
-    ] = None,
-    served_model: Annotated[
-        str | None, typer.Option(help="Name under which the servers know the model [default: ask them].")
     ] = None,
     tokenizer: Annotated[str | None, typer.Option(help="Tokenizer folder or hub id [default: the card's].")] = None,
     n: Annotated[int | None, typer.Option(min=1, help="Samples per problem [default: the card's].")] = None,
@@ -41,15 +37,9 @@ def sample(
     temperature: Annotated[float | None, typer.Option(help="Override the card.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Override the card.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Override the card.")] = None,
-    seeded: Annotated[
+    nodes: Annotated[
         int | None,
-        typer.Option(help="Send one seed per request, derived from this run seed, problem and sample."),
-    ] = None,
-    concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Requests in flight [default: 256 per endpoint].")
-    ] = None,
-    patience: Annotated[
-        float | None, typer.Option(min=1, help="Seconds without any progress until a server counts as lost.")
+        typer.Option(min=1, help="With --dry-run and --engine ray:...: suppose so many nodes, with --gpus each."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the first prompt and the price, send nothing.")
@@ -65,7 +55,7 @@ def sample(
     An API key, if the servers want one, is read from the environment variable EXTRAP_EVAL_API_KEY.
     """
     from extrap_eval.sampling.progress import progress_line
-    from extrap_eval.steps.sample import open_engine, plan_sampling, prepare_run
+    from extrap_eval.steps.sample import plan_sampling, prepare_run
     from extrap_eval.steps.sample import sample as sample_step
 
     overrides = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
@@ -80,24 +70,18 @@ def sample(
         sampling={name: value for name, value in overrides.items() if value is not None},
     )
     path = out or default_run_path(plan, limit)
+    if nodes is not None and not dry_run:
+        raise UserError("--nodes: only with --dry-run; a real cluster is asked for its nodes")
     if dry_run:
-        _print_dry_run(plan, path, json_)
+        _print_dry_run(plan, path, json_, _servers(plan, choice, nodes))
         return
-    kind = engine or ("markov" if plan.model.policy is not None else "http")
-    in_flight = concurrency or 256 * max(1, len(endpoint or []))
-    source = open_engine(
-        kind,
-        plan,
-        endpoints=endpoint or [],
-        served_model=served_model,
-        max_in_flight=in_flight,
-        patience_seconds=patience,
-    )
+    silent = json_ or quiet
+    engine, in_flight = choice.open(plan, path, say=lambda line: None if silent else typer.echo(line, err=True))
     run = prepare_run(plan, path)
     _warn_of_golds(plan)
-    with progress_line(f"{plan.model.name} on {plan.benchmark.name}", silent=json_ or quiet) as progress:
-        report = sample_step(plan, run, source, concurrency=in_flight, seed=seeded, progress=progress)
-    if kind == "http":
+    with progress_line(f"{plan.model.name} on {plan.benchmark.name}", silent=silent) as progress:
+        report = sample_step(plan, run, engine, concurrency=in_flight, seed=choice.seeded, progress=progress)
+    if choice.kind(plan) not in ("local", "markov"):
         _warn_of_copies(run)
     _finish(run, report, json_)
 
@@ -108,6 +92,19 @@ def default_run_path(plan: SamplingPlan, limit: int | None = None) -> Path:
 
     first = f"-first{limit}" if limit else ""
     return Path("runs") / f"{slug(plan.model.name)}__{slug(plan.benchmark.name)}{first}"
+
+
+def _servers(plan: SamplingPlan, choice: EngineChoice, nodes: int | None) -> Preview | None:
+    """The servers that would be started, None where none would be."""
+    from extrap_eval.steps.cluster import preview_cluster, served_on_ray
+    from extrap_eval.steps.servers import SERVED_HERE, preview
+
+    kind = choice.kind(plan)
+    if (on_ray := served_on_ray(kind)) is not None:
+        return preview_cluster(plan, on_ray, choice.server_options(), address=choice.ray_address, nodes=nodes)
+    if nodes is not None:
+        raise UserError(f"--nodes {nodes}: only with --engine ray:vllm or ray:sglang")
+    return preview(plan, kind, choice.server_options()) if kind in SERVED_HERE else None
 
 
 def _warn_of_golds(plan: SamplingPlan) -> None:
@@ -128,7 +125,7 @@ def _warn_of_copies(run: Run) -> None:
         )
 
 
-def _print_dry_run(plan: SamplingPlan, path: Path, as_json: bool) -> None:
+def _print_dry_run(plan: SamplingPlan, path: Path, as_json: bool, servers: Preview | None) -> None:
     from extrap_eval.store import open_run
 
     promised = len(plan.problems) * plan.n
@@ -144,6 +141,8 @@ def _print_dry_run(plan: SamplingPlan, path: Path, as_json: bool) -> None:
         "first_prompt": plan.first_prompt,
         "first_prompt_token_ids": [int(i) for i in plan.prompts[plan.problems[0].id]],
     }
+    if servers is not None:
+        facts |= {"servers": [command for _, command in servers.servers], "assumed": list(servers.assumed)}
     if as_json:
         import json
 
@@ -158,6 +157,13 @@ def _print_dry_run(plan: SamplingPlan, path: Path, as_json: bool) -> None:
         f"at most {plan.model.max_new_tokens:,} tokens each, {facts['completion_tokens_max']:,} in all; "
         f"longest prompt {plan.longest_prompt} tokens"
     )
+    if servers is not None:
+        count = len(servers.servers)
+        typer.echo(f"{count} server{'s' * (count != 1)} (port, seed and API key are drawn anew at every start):")
+        for share, command in servers.servers:
+            typer.echo(f"# {share}\n{command}")
+        for note in servers.assumed:
+            typer.echo(f"assumed: {note}")
     typer.echo("first prompt, exactly as it will be sent:")
     typer.echo(plan.first_prompt)
 
@@ -174,6 +180,17 @@ def _finish(run: Run, report: SamplingReport, as_json: bool) -> None:
             "tokens": report.tokens,
             "seconds": round(report.seconds, 3),
             "failures": dict(report.reasons()),
+            "replicas": [
+                {
+                    "server": replica.server,
+                    "requests": replica.finished,
+                    "tokens": replica.tokens,
+                    "prompt_tokens": replica.prompt_tokens,
+                    "cached_prompt_tokens": replica.cached_tokens,
+                    "retries": replica.retries,
+                }
+                for replica in report.replicas
+            ],
         }
         typer.echo(json.dumps(facts))
     else:

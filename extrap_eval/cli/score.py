@@ -18,6 +18,12 @@ def score(
     runs: Annotated[list[Path], typer.Argument(help="Run directories.")],
     workers: Annotated[int | None, typer.Option(min=1, help="Judging processes [default: one per core].")] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds of wall clock per comparison.")] = 5.0,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Read the completions on a Ray cluster whose nodes all see the runs.")
+    ] = False,
+    ray_address: Annotated[
+        str, typer.Option(help="With --ray: HOST:PORT, or auto for the cluster of this machine.")
+    ] = "auto",
     json_: Annotated[bool, typer.Option("--json", help="One JSON object per run on stdout.")] = False,
 ) -> None:
     """Score runs. Verdicts are remembered: scoring again after a top-up judges only answers never seen before.
@@ -38,7 +44,13 @@ def score(
             def show(done: int, total: int, bar: Progress = bar, task: TaskID = task) -> None:
                 bar.update(task, completed=done, total=total)
 
-            report = score_step(path, workers=workers, timeout=timeout, progress=show)
+            report = score_step(
+                path,
+                workers=workers,
+                timeout=timeout,
+                progress=show,
+                ray_address=ray_address if ray else None,
+            )
         if json_:
             import dataclasses
             import json

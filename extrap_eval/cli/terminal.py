@@ -13,14 +13,16 @@ def draw(rows: Sequence[Mapping[Any, Any]], title: str | None = None) -> str:
     """Rows of one shape as a table: numbers to the right, None as a dash, thousands separated."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     columns = list(rows[0]) if rows else []
-    drawn = Table(title=title, title_justify="left", header_style="bold")
+    # As Text, since in strings rich takes words in square brackets for styles.
+    drawn = Table(title=Text(title) if title else None, title_justify="left", header_style="bold")
     for column in columns:
         text = any(isinstance(row[column], str) and not row[column].lstrip("+-−")[:1].isdigit() for row in rows)
-        drawn.add_column(str(column), justify="left" if text else "right")
+        drawn.add_column(Text(str(column)), justify="left" if text else "right")
     for row in rows:
-        drawn.add_row(*[_cell(row[column]) for column in columns])
+        drawn.add_row(*[Text(_cell(row[column])) for column in columns])
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else PIPED_WIDTH, color_system="auto" if terminal else None)
     with console.capture() as captured:

@@ -1,8 +1,30 @@
 """Figures: each function takes a tidy table and returns a matplotlib Figure, with no pyplot state."""
 
 from extrap_eval.figures.budget_curve import budget_curve
+from extrap_eval.figures.episodes import episode_histogram
+from extrap_eval.figures.forcing import forcing_curves, wait_bars
+from extrap_eval.figures.grid import attempt_grid
 from extrap_eval.figures.outcomes import outcome_bands
 from extrap_eval.figures.passk_majk import passk_majk
+from extrap_eval.figures.probes import probe_curves, progress_histogram
+from extrap_eval.figures.regret import regret_curve
 from extrap_eval.figures.style import COLUMN, PAGE, save_figure
+from extrap_eval.figures.votes import one_thought_against_votes, votes_against_tokens
 
-__all__ = ["COLUMN", "PAGE", "budget_curve", "outcome_bands", "passk_majk", "save_figure"]
+__all__ = [
+    "COLUMN",
+    "PAGE",
+    "attempt_grid",
+    "budget_curve",
+    "episode_histogram",
+    "forcing_curves",
+    "one_thought_against_votes",
+    "outcome_bands",
+    "passk_majk",
+    "probe_curves",
+    "progress_histogram",
+    "regret_curve",
+    "save_figure",
+    "votes_against_tokens",
+    "wait_bars",
+]

@@ -14,12 +14,12 @@ from extrap_eval.figures.style import (
     TEXT,
     ModelStyle,
     budget_label,
+    end_labels,
     log2_axis,
     model_styles,
     one_benchmark,
-    spread,
+    settle_labels,
     training_budget,
-    wrap_name,
 )
 
 if TYPE_CHECKING:
@@ -75,12 +75,12 @@ def budget_curve(
         axes.set_axisbelow(True)
         title = axes.set_title(benchmark, loc="left")
         note = _shade(axes, training, float(rows["budget"].max()))
-        labels = _end_labels(axes, ends, styles, 17 if width < PAGE else 40)
+        labels = end_labels(axes, ends, styles, 17 if width < PAGE else 40)
         figure.draw_without_rendering()
         if note is not None and note.get_window_extent().x0 < title.get_window_extent().x1 + TEXT:
             axes.set_title(benchmark, loc="left", pad=3 + 1.3 * TEXT)
         log2_axis(axes, rows["budget"], budgets=True, margin=0.08 if len(styles) <= BANDS_UP_TO else 0.15)
-        _settle(figure, axes, labels)
+        settle_labels(figure, axes, labels)
     return figure
 
 
@@ -146,47 +146,3 @@ def _shade(axes: Axes, training: dict[str, float], largest: float) -> Annotation
         fontsize=TEXT,
         style="italic",
     )
-
-
-def _end_labels(
-    axes: Axes, ends: dict[str, tuple[float, float]], styles: dict[str, ModelStyle], characters: int
-) -> list[Annotation]:
-    """Model names right of the axes, each tied to the end of its line."""
-    return [
-        axes.annotate(
-            wrap_name(model, characters),
-            xy=ends[model],
-            xytext=(1.06, ends[model][1]),
-            textcoords=("axes fraction", "data"),
-            color=styles[model].ink,
-            fontsize=TEXT,
-            va="center",
-            linespacing=0.95,
-            annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": styles[model].colour,
-                "linewidth": 0.5,
-                "patchA": None,
-                "shrinkA": 2,
-                "shrinkB": 0,
-                "relpos": (0, 0.5),
-            },
-            zorder=1.5,  # leader lines pass below markers
-        )
-        for model in ends
-    ]
-
-
-def _settle(figure: Figure, axes: Axes, labels: list[Annotation]) -> None:
-    """Lay out, then move the labels apart; the layout is kept from then on."""
-    figure.draw_without_rendering()
-    heights = [1.15 * TEXT * (1 + label.get_text().count("\n")) * figure.dpi / 72 for label in labels]
-    wanted = [float(axes.transData.transform((1, label.xyann[1]))[1]) for label in labels]
-    window = axes.get_window_extent()
-    room = max(0.0, sum(heights) - window.height)
-    placed = spread(wanted, heights, window.y0 - room / 2, window.y1 + room / 2)
-    to_data = axes.transData.inverted()
-    for label, y in zip(labels, placed, strict=True):
-        label.xyann = (label.xyann[0], float(to_data.transform((window.x0, y))[1]))
-    figure.set_layout_engine("none")

@@ -14,8 +14,10 @@ from extrap_eval.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
 
 COLUMN = 3.4  # inches: one column of a two-column paper
 PAGE = 6.8
@@ -153,6 +155,59 @@ def wrap_name(name: str, width: int) -> str:
             lines.append("")
         lines[-1] += part
     return "\n".join(line.rstrip(" ") for line in lines)
+
+
+def end_labels(
+    axes: Axes, ends: dict[str, tuple[float, float]], styles: dict[str, ModelStyle], characters: int
+) -> list[Annotation]:
+    """Model names right of the axes, each tied to the end of its line."""
+    return [
+        axes.annotate(
+            wrap_name(model, characters),
+            xy=ends[model],
+            xytext=(1.06, ends[model][1]),
+            textcoords=("axes fraction", "data"),
+            color=styles[model].ink,
+            fontsize=TEXT,
+            va="center",
+            linespacing=0.95,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": styles[model].colour,
+                "linewidth": 0.5,
+                "patchA": None,
+                "shrinkA": 2,
+                "shrinkB": 0,
+                "relpos": (0, 0.5),
+            },
+            zorder=1.5,  # leader lines pass below markers
+        )
+        for model in ends
+    ]
+
+
+def settle_labels(figure: Figure, axes: Axes, labels: list[Annotation]) -> None:
+    """Lay out, then move the labels apart; the layout is kept from then on."""
+    figure.draw_without_rendering()
+    heights = [1.15 * TEXT * (1 + label.get_text().count("\n")) * figure.dpi / 72 for label in labels]
+    wanted = [float(axes.transData.transform((1, label.xyann[1]))[1]) for label in labels]
+    window = axes.get_window_extent()
+    room = max(0.0, sum(heights) - window.height)
+    placed = spread(wanted, heights, window.y0 - room / 2, window.y1 + room / 2)
+    to_data = axes.transData.inverted()
+    for label, y in zip(labels, placed, strict=True):
+        label.xyann = (label.xyann[0], float(to_data.transform((window.x0, y))[1]))
+    figure.set_layout_engine("none")
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], columns: int) -> None:
+    """A legend under the figure, in at most so many columns and no more than are as wide as the figure."""
+    for count in range(min(columns, len(handles)), 0, -1):
+        legend = figure.legend(handles=handles, loc="outside lower center", ncols=count, frameon=False)
+        if count == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:

@@ -59,29 +59,41 @@ def standard_error(values: npt.ArrayLike) -> np.ndarray:
     return np.asarray(array.std(axis=-1, ddof=1) / math.sqrt(problems))
 
 
-def interval(values: npt.ArrayLike, draws: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+def interval(
+    values: npt.ArrayLike, draws: np.ndarray, level: float = 0.95, weights: npt.ArrayLike | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Interval for the mean over problems of fractions in [0, 1].
 
     ``values`` (..., P), ``draws`` from ``resamples``; returns (low, high), each (...), around the mean.
-    nan for a single problem. Raises ValueError for values outside [0, 1].
+    ``weights``, of a shape that fits ``values``: what each problem counts for in the mean, such as the number of its
+    traces; one that counts for nothing may have any value. nan where fewer than two problems count. Raises ValueError
+    for values outside [0, 1].
     """
     array = np.asarray(values, dtype=np.float64)
+    weight = np.broadcast_to(1.0 if weights is None else np.asarray(weights, np.float64), array.shape)
+    counts = weight > 0
+    array = np.where(counts, array, 0.0)
     if array.size and not (array.min() >= -1e-9 and array.max() <= 1 + 1e-9):
         raise ValueError("values must be fractions in [0, 1]; use difference_interval for anything else")
-    problems = array.shape[-1]
-    means = resampled_means(array, draws)
-    if problems < 2:
-        return np.full(array.shape[:-1], np.nan), np.full(array.shape[:-1], np.nan)
+    problems = counts.sum(axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weight = weight * (problems / weight.sum(axis=-1))[..., None]  # 1 on average
+    if weights is None:
+        drawn, of = resampled_means(array, draws), np.ones(1)
+    else:
+        drawn, of = resampled_means(weight * array, draws), resampled_means(weight, draws)
     # Weights Gamma(1/2) = (normal squared)/2 for (never solved, always solved), the same for every series.
     pseudo = np.random.default_rng(draws.shape).standard_normal((len(draws), 2)) ** 2 / 2
-    means = (problems * means + pseudo[:, 1]) / (problems + pseudo.sum(axis=1))
+    size = draws.shape[1]
+    means = (size * drawn + pseudo[:, 1]) / (size * of + pseudo.sum(axis=1))
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=-1)
-    mean = array.mean(axis=-1)
-    bound = agreement_bound(problems, level)
-    none, all_ = array.max(axis=-1) <= 0, array.min(axis=-1) >= 1
+    mean = (weight * array).sum(axis=-1) / np.maximum(problems, 1)
+    bound = 1 - ((1 - level) / 2) ** (1 / np.maximum(problems, 1))  # as ``agreement_bound``
+    none, all_ = array.max(axis=-1) <= 0, np.where(counts, array, 1.0).min(axis=-1) >= 1
     low = np.where(none, 0.0, np.where(all_, 1 - bound, np.minimum(low, mean)))
     high = np.where(all_, 1.0, np.where(none, bound, np.maximum(high, mean)))
-    return low, high
+    enough = problems >= 2
+    return np.where(enough, low, np.nan), np.where(enough, high, np.nan)
 
 
 def difference_interval(

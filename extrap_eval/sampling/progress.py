@@ -6,23 +6,27 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TextIO
 
 import numpy as np
 
-from extrap_eval.engines.base import Generation
+from extrap_eval.engines.base import Engine, Generation, Replicated, ReplicaWork
+from extrap_eval.sampling.replicas import block, summary
 from extrap_eval.sampling.scheduler import Job
 from extrap_eval.sampling.time_left import BINS, bin_of, time_left
 
 LOG_EVERY = 10.0  # seconds between lines where there is no terminal
+SERVERS_EVERY = 60.0  # likewise, between lines about the servers
+_AROUND = 3  # rows of a terminal that the servers leave free
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """Where a stage is. ``stored`` samples were there before, ``finished`` ones are on disk since; ``total``
     counts both and what is to come. ``tokens`` are those finished since; ``tokens_per_second`` adds an
-    estimate of those in flight. ``eta_seconds`` is None until something has finished.
+    estimate of those in flight. ``eta_seconds`` is None until something has finished. ``replicas``: the servers
+    at work, for an engine that has some.
     """
 
     total: int
@@ -34,6 +38,7 @@ class Snapshot:
     seconds: float
     tokens_per_second: float
     eta_seconds: float | None
+    replicas: tuple[ReplicaWork, ...] = ()
 
 
 Progress = Callable[[Snapshot], None]
@@ -54,6 +59,11 @@ class Tally:
         self._tokens = 0
         self._fractions = 0.0  # finished lengths as fractions of their limits, summed up
         self._busy = 0.0  # seconds of all finished jobs
+
+    def expect(self, more: int, *, stored: int = 0) -> None:
+        """So many further jobs are to come (fewer, when negative: a chain has ended early), so many more are there."""
+        self._total += more + stored
+        self._stored += stored
 
     def started(self, job: Job) -> None:
         self._running[id(job)] = (self._clock(), job.request.max_tokens)
@@ -99,9 +109,17 @@ class Tally:
         return time_left(self._lengths, np.array(ages, dtype=np.int64), max(waiting, 0), pace)
 
 
+def with_replicas(progress: Progress | None, engine: Engine) -> Progress | None:
+    """``progress``, told of the engine's servers too where it has some."""
+    if progress is None or not isinstance(engine, Replicated):
+        return progress
+    return lambda snapshot: progress(replace(snapshot, replicas=engine.replicas()))
+
+
 @contextmanager
 def progress_line(title: str, *, silent: bool, stream: TextIO | None = None) -> Iterator[Progress]:
-    """Show progress on ``stream`` (stderr): one live line on a terminal, else a plain line every 10 seconds.
+    """Show progress on ``stream`` (stderr): on a terminal one live line, with the servers under it; else a plain line
+    every 10 seconds, and one about the servers every minute.
 
     Yields the function to call with every snapshot, as often as there is one. ``silent`` shows nothing.
     """
@@ -119,21 +137,33 @@ def _live_line(title: str, stream: TextIO) -> Iterator[Progress]:
     from rich.live import Live
     from rich.text import Text
 
-    with Live(console=Console(file=stream), auto_refresh=False) as live:
-        yield lambda snapshot: live.update(Text(line(title, snapshot), no_wrap=True, overflow="ellipsis"), refresh=True)
+    console = Console(file=stream)
+    with Live(console=console, auto_refresh=False) as live:
+
+        def show(snapshot: Snapshot) -> None:
+            lines = [line(title, snapshot)]
+            if snapshot.replicas:
+                lines += block(snapshot.replicas, snapshot.seconds, rows=console.height - _AROUND)
+            live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)
+
+        yield show
 
 
 @contextmanager
 def _log_lines(title: str, stream: TextIO) -> Iterator[Progress]:
     last: Snapshot | None = None
     shown: Snapshot | None = None
+    servers_next = SERVERS_EVERY
 
     def show(snapshot: Snapshot) -> None:
-        nonlocal last, shown
+        nonlocal last, shown, servers_next
         last = snapshot
         if shown is None or snapshot.seconds - shown.seconds >= LOG_EVERY:
             shown = snapshot
             print(line(title, snapshot), file=stream, flush=True)
+            if snapshot.replicas and snapshot.seconds >= servers_next:
+                servers_next = snapshot.seconds + SERVERS_EVERY
+                print(f"{title}: {summary(snapshot.replicas, snapshot.seconds)}", file=stream, flush=True)
 
     try:
         yield show

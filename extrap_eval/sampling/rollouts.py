@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from extrap_eval.engines.base import Engine, EngineError, Generation, GenerationRequest
+from extrap_eval.engines.base import Engine, GenerationRequest, ReplicaWork
 from extrap_eval.errors import UserError
-from extrap_eval.sampling.commit import GroupCommit
+from extrap_eval.sampling.collect import Work, collect, reasons
 from extrap_eval.sampling.progress import Progress, Tally
-from extrap_eval.sampling.scheduler import Failure, Job, run_graph
-from extrap_eval.store import Completion, Key, Run
+from extrap_eval.sampling.replicas import replicas_of
+from extrap_eval.sampling.scheduler import Failure, Job
+from extrap_eval.store import Key, Run
 
 STAGE = "rollout"
-_TICK = 0.5  # seconds between two calls of progress
 
 
 @dataclass(frozen=True)
@@ -28,7 +23,7 @@ class SamplingReport:
 
     ``finished`` samples and ``tokens`` of theirs were added; ``missing`` ones are promised and still not
     there, with the ``failures`` of this call among them. ``gave_up``: too many failures in a row, the rest
-    was not tried.
+    was not tried. ``replicas``: what each server did, for an engine that has some.
     """
 
     finished: int
@@ -37,10 +32,11 @@ class SamplingReport:
     missing: tuple[Key, ...]
     failures: tuple[Failure, ...]
     gave_up: bool
+    replicas: tuple[ReplicaWork, ...] = ()
 
     def reasons(self) -> list[tuple[str, int]]:
         """Why requests failed and how often, the most frequent first."""
-        return Counter(failure.reason for failure in self.failures).most_common()
+        return reasons(self.failures)
 
 
 async def sample_rollouts(
@@ -63,92 +59,34 @@ async def sample_rollouts(
 
     Raises UserError when another process writes the run, when the disk refuses, and for an imported run.
     """
-    with run.writer(STAGE) as writer:
+
+    def plan() -> Work:
         missing = run.missing(STAGE)
         stored = len(run.keys(STAGE))
-        tally = Tally(total=stored + len(missing), stored=stored)
-        with_text = run.token_table() is None
-        async with GroupCommit(writer) as commit:
+        return Work(rollout_jobs(run, missing, seeded), Tally(total=stored + len(missing), stored=stored))
 
-            async def keep(job: Job, generation: Generation) -> Iterable[Job]:
-                check(generation, job.request)
-                await commit.put(completion_of(job, generation, with_text=with_text))
-                return ()
-
-            ticker = asyncio.create_task(_tick(tally, progress))
-            try:
-                graph = await run_graph(
-                    _jobs(run, missing, seeded),
-                    engine,
-                    keep,
-                    concurrency=min(concurrency, len(missing)),
-                    watcher=tally,
-                )
-            finally:
-                ticker.cancel()
-                with suppress(asyncio.CancelledError):
-                    await ticker
-            await commit.seal()
-    last = tally.snapshot()
-    if progress is not None:
-        progress(last)
+    done = await collect(run, engine, [STAGE], plan, concurrency=concurrency, progress=progress)
     return SamplingReport(
-        finished=last.finished,
-        tokens=last.tokens,
-        seconds=last.seconds,
+        finished=done.finished,
+        tokens=done.tokens,
+        seconds=done.seconds,
         missing=tuple(run.missing(STAGE)),
-        failures=graph.failures,
-        gave_up=graph.stopped,
+        failures=done.failures,
+        gave_up=done.gave_up,
+        replicas=replicas_of(engine),
     )
 
 
-def sample_seed(run_seed: int, problem_id: str, sample_index: int) -> int:
-    """The seed of one sample: 31 bits that depend on nothing but these three."""
-    digest = hashlib.sha256(f"{run_seed}\0{problem_id}\0{sample_index}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") & 0x7FFFFFFF
-
-
-def check(generation: Generation, request: GenerationRequest) -> None:
-    """Raises EngineError for a completion that must not count.
-
-    Above all one that the engine cut before the budget, as servers do without a word when prompt and budget
-    together exceed their context. Ids that were made from text cannot show that: their number is not the
-    engine's.
+def sample_seed(run_seed: int, problem_id: str, sample_index: int, *place: object) -> int:
+    """The seed of one completion: 31 bits that depend on nothing but these. ``place``: stage, step and replicate of
+    what follows from a sample.
     """
-    ids = generation.token_ids
-    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer) or (len(ids) and int(ids.min()) < 0):
-        raise EngineError(f"the engine returned no list of token ids ({ids.dtype}, shape {ids.shape})")
-    if generation.token_source == "retokenized":
-        return
-    if len(ids) > request.max_tokens:
-        raise EngineError(f"the engine returned {len(ids)} tokens where at most {request.max_tokens} were asked")
-    if generation.finish_reason == "length" and len(ids) < request.max_tokens:
-        raise EngineError(
-            f"the engine cut the completion at {len(ids)} of {request.max_tokens} tokens: its context is too "
-            "short for the prompt and the budget"
-        )
+    name = "\0".join(map(str, (run_seed, problem_id, sample_index, *place)))
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") & 0x7FFFFFFF
 
 
-def completion_of(job: Job, generation: Generation, *, with_text: bool) -> Completion:
-    """What is kept of a generation; its text only ``with_text``, since ids and token table give it."""
-    return Completion(
-        job.problem_id,
-        job.sample_index,
-        job.stage,
-        token_ids=generation.token_ids,
-        finish_reason=generation.finish_reason,
-        stop_token_id=generation.stop_token_id,
-        text=generation.text if with_text or generation.token_source == "retokenized" else None,
-        token_source=generation.token_source,
-        prompt_tokens=generation.prompt_tokens,
-        cached_tokens=generation.cached_tokens,
-        seconds=generation.seconds,
-        attempts=generation.attempts,
-        server=generation.server,
-    )
-
-
-def _jobs(run: Run, keys: Sequence[Key], seeded: int | None) -> Iterator[Job]:
+def rollout_jobs(run: Run, keys: Sequence[Key], seeded: int | None) -> Iterator[Job]:
+    """One job per key. Raises UserError, when it comes to them, for problems whose prompts are not known."""
     if not keys:
         return
     prompts, settings = run.prompts(), run.sampling
@@ -163,12 +101,11 @@ def _jobs(run: Run, keys: Sequence[Key], seeded: int | None) -> Iterator[Job]:
             top_k=settings.top_k,
             stop_token_ids=settings.stop_token_ids,
             seed=None if seeded is None else sample_seed(seeded, problem_id, sample_index),
-            affinity=f"{problem_id}/{sample_index}",
+            affinity=affinity(problem_id, sample_index),
         )
         yield Job(problem_id, sample_index, request, STAGE)
 
 
-async def _tick(tally: Tally, progress: Progress | None) -> None:
-    while progress is not None:
-        progress(tally.snapshot())
-        await asyncio.sleep(_TICK)
+def affinity(problem_id: str, sample_index: int) -> str:
+    """What all requests of one trace have in common: they meet the server that holds its prefix."""
+    return f"{problem_id}/{sample_index}"

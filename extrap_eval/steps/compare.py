@@ -44,7 +44,7 @@ def compare(
     import pandas as pd
 
     a, b = as_run(run_a), as_run(run_b)
-    _refuse_unlike(a, b, layer)
+    refuse_unlike(a, b, layer)
     if budgets is None:
         budgets = sorted(set(default_budgets(a)) & set(default_budgets(b)))
         if not budgets:
@@ -80,7 +80,7 @@ def compare(
     )
 
 
-def _refuse_unlike(a: Run, b: Run, layer: str) -> None:
+def refuse_unlike(a: Run, b: Run, layer: str) -> None:
     """UserError where a difference between the runs would not be one between the models."""
     for (what, of_a), of_b in zip(_circumstances(a, layer).items(), _circumstances(b, layer).values(), strict=True):
         if of_a != of_b:

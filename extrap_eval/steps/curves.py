@@ -104,7 +104,7 @@ def curves(runs: Sequence[str | Path | Run], **options: Any) -> pd.DataFrame:
     found = [as_run(run) for run in runs]
     if not found:
         raise UserError("no run was given: name at least one run directory")
-    tables = [curve(run, **options).assign(model=name) for run, name in zip(found, _names(found), strict=True)]
+    tables = [curve(run, **options).assign(model=name) for run, name in zip(found, run_names(found), strict=True)]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -208,7 +208,7 @@ def extrapolation_sentences(
 ) -> Iterator[str]:
     """For each run the verdict on extrapolation, or why there is none; and which problems every metric leaves out."""
     found = [as_run(run) for run in runs]
-    for run, name in zip(found, _names(found), strict=True):
+    for run, name in zip(found, run_names(found), strict=True):
         subject = f"{name} on {run.benchmark_card.name}"
         if left_out := run.layer().score()["settings"].get("gold_errors"):
             id, reason = next(iter(left_out.items()))
@@ -235,7 +235,7 @@ def _extrapolation_budgets(run: Run) -> tuple[int, int]:
     return training.tokens, min(2 * training.tokens, largest)
 
 
-def _names(runs: Sequence[Run]) -> list[str]:
+def run_names(runs: Sequence[Run]) -> list[str]:
     """Model names, with the folder's where model and benchmark do not tell runs apart."""
     keys = [(run.model_card.name, run.benchmark_card.name) for run in runs]
     return [

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from extrap_eval.errors import UserError
 from extrap_eval.scoring.timeline import AnswerRule
 
-FIGURES = ("budget", "passk", "outcomes")
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from extrap_eval.store import Run
+
+FIGURES = ("budget", "passk", "outcomes", "votes")
+# Of what follows from traces.
+FOLLOWED = ("probes", "progress", "regret", "regret-groups", "grid", "forced-budgets", "forcing", "wait", "slide")
+OF_SEVERAL = ("progress", "regret", "regret-groups", "forcing")  # the others draw one run each
 
 
 def plot(
@@ -24,15 +34,16 @@ def plot(
 ) -> Path:
     """Draw one figure of scored runs and return the path written (.png, .svg or .pdf by its suffix).
 
-    ``figure``: "budget" (pass@1 against budget, every run in one panel), "passk" (pass@k and maj@k against k) or
-    "outcomes" (what became of every sample at each budget; one run). Raises UserError for anything the runs cannot
-    show.
+    ``figure``: "budget" (pass@1 against budget, every run in one panel), "passk" (pass@k and maj@k against k), "votes"
+    (maj@k of whole completions against their tokens) or "outcomes" (what became of every sample at each budget; one
+    run). Raises UserError for anything the runs cannot show.
     """
-    from extrap_eval.figures import budget_curve, outcome_bands, passk_majk, save_figure
+    from extrap_eval.figures import budget_curve, outcome_bands, passk_majk, save_figure, votes_against_tokens
     from extrap_eval.steps.curves import curves, outcome_table
+    from extrap_eval.steps.efficiency import vote_table
 
     if figure not in FIGURES:
-        raise UserError(f"--figure: {figure} is not one of {', '.join(FIGURES)}")
+        raise UserError(f"--figure: {figure} is not one of {', '.join((*FIGURES, *FOLLOWED))}")
     if figure == "outcomes":
         if len(runs) != 1:
             raise UserError(f"--figure outcomes draws one run, not {len(runs)}: call it once per run")
@@ -40,8 +51,118 @@ def plot(
             outcome_table(runs[0], budgets=budgets, n=n, rule=rule),
             curves(runs, budgets=budgets, ks=[1], n=n, level=level, rule=rule),
         )
+    elif figure == "votes":
+        drawn = votes_against_tokens(vote_table(runs, ks=ks, n=n, level=level))
     elif figure == "passk":
         drawn = passk_majk(curves(runs, budgets=budgets, ks=ks, n=n, level=level, rule=rule))
     else:
         drawn = budget_curve(curves(runs, budgets=budgets, ks=[1], n=n, level=level, rule=rule))
     return save_figure(drawn, out)
+
+
+def plot_followed(
+    runs: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    figure: str,
+    variant: str | None = None,
+    baseline: str | Path | None = None,
+    budgets: Sequence[int] | None = None,
+    level: float = 0.95,
+) -> Path:
+    """Draw what was asked of the traces of runs, and return the path written.
+
+    ``figure``: "probes" ([maj@p]_j against tokens, with the pass@k of the run ``baseline``, which answers at once),
+    "progress" (what each group of episodes adds), "regret" (by tokens, continued by forcing where there is some) and
+    "regret-groups", "grid" (samples against episodes, and at equal tokens: ``budgets``), "forced-budgets" (the two ways
+    to cut at a budget), "forcing" (after w extensions, with the run's own curve), "wait" (the audit), "slide" (one long
+    thought against votes). Those in ``OF_SEVERAL`` take several runs. ``variant``: which one, where there are several.
+    Raises UserError for anything that the runs cannot show.
+    """
+    from extrap_eval import figures
+    from extrap_eval.steps import probe_curves
+    from extrap_eval.steps.regret import regret_of_runs
+
+    paths = [runs] if isinstance(runs, (str, Path)) else list(runs)
+    if figure not in FOLLOWED:
+        raise UserError(f"--figure: {figure} is not one of {', '.join((*FIGURES, *FOLLOWED))}")
+    if len(paths) != 1 and (figure not in OF_SEVERAL or not paths):
+        raise UserError(f"--figure {figure} draws one run, not {len(paths)}: call it once per run")
+    run = paths[0]
+    if figure == "probes":
+        direct = None if baseline is None else probe_curves.direct_baseline(baseline, beside=run, level=level)
+        table = probe_curves.probe_votes(run, variant, level=level)
+        drawn = figures.probe_curves(table, direct=direct)
+    elif figure == "progress":
+        drawn = _progress(paths, variant)
+    elif figure == "regret":
+        drawn = figures.regret_curve(regret_of_runs(paths, "tokens", variant, budgets=budgets, level=level))
+    elif figure == "regret-groups":
+        drawn = figures.regret_curve(regret_of_runs(paths, "groups", variant, level=level), by="groups")
+    elif figure == "grid":
+        from extrap_eval.steps.efficiency import attempt_tables
+
+        cells, equal = attempt_tables(run, variant, budgets=budgets, level=level)
+        drawn = figures.attempt_grid(cells, equal=equal)
+    elif figure == "forced-budgets":
+        drawn = two_ways_to_cut(run, probe_curves.forced_budgets(run, variant, level=level))
+    elif figure == "slide":
+        from extrap_eval.steps.sliding import window_curves
+
+        drawn = figures.one_thought_against_votes(window_curves(run, level=level))
+    elif figure == "wait":
+        from extrap_eval.steps.forcing import audit_table
+
+        drawn = figures.wait_bars(audit_table(run, variant, level=level))
+    else:
+        drawn = _forcing(paths, variant, level)
+    return figures.save_figure(drawn, out)
+
+
+def _progress(runs: Sequence[str | Path], variant: str | None) -> Figure:
+    import pandas as pd
+
+    from extrap_eval.figures import progress_histogram
+    from extrap_eval.steps.curves import run_names
+    from extrap_eval.steps.following import find_variant
+    from extrap_eval.steps.outcomes import as_run
+    from extrap_eval.steps.probe_curves import probe_progress
+
+    opened = [as_run(run) for run in runs]
+    tables = [
+        probe_progress(run, variant).assign(model=name) for run, name in zip(opened, run_names(opened), strict=True)
+    ]
+    replicates = max(find_variant(run, "probe-episodes", variant).promise["replicates"] for run in opened)
+    return progress_histogram(pd.concat(tables, ignore_index=True), replicates=replicates)
+
+
+def two_ways_to_cut(run: str | Path | Run, table: pd.DataFrame) -> Figure:
+    """A figure of ``probe_curves.forced_budgets``: a line for each way to cut."""
+    from extrap_eval.figures import budget_curve
+    from extrap_eval.steps.outcomes import as_run
+
+    training = as_run(run).model_card.training_budget
+    named = table["model"] + ", " + table["semantics"]
+    tokens = None if training is None else training.tokens
+    return budget_curve(table.assign(model=named, metric="pass@k", k=1, training_budget=tokens))
+
+
+def _forcing(runs: Sequence[str | Path], variant: str | None, level: float) -> Figure:
+    """The extensions of every run that has some, beside the runs' own curves; both of the same samples."""
+    import pandas as pd
+
+    from extrap_eval.figures import forcing_curves
+    from extrap_eval.steps.curves import curve
+    from extrap_eval.steps.following import find_variant
+    from extrap_eval.steps.forcing import forcing_table
+    from extrap_eval.steps.outcomes import as_run
+    from extrap_eval.steps.score import ensure_scored
+
+    for run in runs:
+        ensure_scored(run)
+    opened = [as_run(run) for run in runs]
+    extended = [run for run in opened if run.variants("force")] or opened[:1]
+    tables = [forcing_table(run, variant, level=level) for run in extended]
+    samples = {run.path: find_variant(run, "force", variant).promise["samples"] for run in extended}
+    own = [curve(run, ks=[1], n=samples.get(run.path), level=level) for run in opened]
+    return forcing_curves(pd.concat(tables, ignore_index=True), trained=pd.concat(own, ignore_index=True))

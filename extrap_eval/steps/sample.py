@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from extrap_eval.errors import UserError
+from extrap_eval.steps.interrupts import run_to_the_end
 
 if TYPE_CHECKING:
     from extrap_eval.cards.schema import BenchmarkCard, ModelCard
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from extrap_eval.sampling.rollouts import Progress, SamplingReport
     from extrap_eval.scoring.tokens import TokenTable
     from extrap_eval.store import Run
+
+IN_FLIGHT = 256  # requests at once, for engines that do not know how many keep them full
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class SamplingPlan:
     token_table: TokenTable | None  # None: the tokenizer's decoder is not tabular, completions keep their text
     end_tokens: tuple[int, ...]
     n: int
+    weights: str | None = None  # folder or hub id, for an engine that loads the model itself; None: there are none
 
     @property
     def longest_prompt(self) -> int:
@@ -72,8 +75,8 @@ def plan_sampling(
 
     if (benchmark is None) == (problems_file is None):
         raise UserError("give either --benchmark CARD or --problems FILE, one of the two")
-    card, loaded_tokenizer = _model_and_tokenizer(model, tokenizer)
-    card = _override(card, n=n, budget_max=budget_max, sampling=sampling or {})
+    card, loaded_tokenizer = model_and_tokenizer(model, tokenizer)
+    card = overridden(card, n=n, budget_max=budget_max, sampling=sampling or {})
     if problems_file is not None:
         benchmark_card, problems = problems_from_jsonl(problems_file)
     else:
@@ -97,10 +100,21 @@ def plan_sampling(
         token_table=table,
         end_tokens=end_token_ids(loaded_tokenizer, card),
         n=card.n,
+        weights=weights_of(model, card),
     )
 
 
-def _model_and_tokenizer(model: str, tokenizer: str | None) -> tuple[ModelCard, Any]:
+def weights_of(model: str, card: ModelCard) -> str | None:
+    """Where the weights of ``model``, as the user named it, lie: a folder or a hub id."""
+    from extrap_eval.reference_models import located
+
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return str(folder)
+    return located(card.hf_id) if card.hf_id else None
+
+
+def model_and_tokenizer(model: str, tokenizer: str | None) -> tuple[ModelCard, Any]:
     from extrap_eval.cards.load import load_model_card
     from extrap_eval.prompts.tokenizer import load_tokenizer
     from extrap_eval.prompts.unlisted import card_for_unlisted_model
@@ -114,7 +128,9 @@ def _model_and_tokenizer(model: str, tokenizer: str | None) -> tuple[ModelCard, 
     return card, load_tokenizer(card, tokenizer)
 
 
-def _override(card: ModelCard, *, n: int | None, budget_max: int | None, sampling: dict[str, float | int]) -> ModelCard:
+def overridden(
+    card: ModelCard, *, n: int | None, budget_max: int | None, sampling: dict[str, float | int]
+) -> ModelCard:
     from extrap_eval.cards.load import changed
 
     changes: dict[str, Any] = {}
@@ -155,18 +171,36 @@ def open_engine(
     *,
     endpoints: Sequence[str] = (),
     served_model: str | None = None,
-    max_in_flight: int,
+    max_in_flight: int | None = None,
     patience_seconds: float | None = None,
+    device: str = "auto",
 ) -> Engine:
-    """The engine called ``kind``: "markov", or "http" (vLLM, SGLang or any OpenAI-compatible completion server)."""
+    """The engine called ``kind``: "markov", "local" (transformers in this process, on ``device``), or "http" (vLLM,
+    SGLang or any OpenAI-compatible completion server). ``max_in_flight``: requests at once (None: for servers as many
+    as keep them full, see HttpEngine).
+    """
     if kind == "markov":
         from extrap_eval.engines.markov import MarkovEngine, MarkovPolicy
 
         if plan.model.policy is None:
             raise UserError(f"{plan.model.name}: --engine markov needs a model card with a policy, such as markov")
         return MarkovEngine(MarkovPolicy(**plan.model.policy))  # type: ignore[arg-type]
+    if kind == "local":
+        from extrap_eval.engines.local import LocalEngine
+
+        if plan.weights is None:
+            raise UserError(
+                f"{plan.model.name}: --engine local needs weights: set hf_id in the card, or name a hub id or a folder"
+            )
+        return LocalEngine(
+            plan.weights,
+            revision=plan.model.revision,
+            device=device,
+            dtype=plan.model.engine.dtype,
+            batch_size=max_in_flight or IN_FLIGHT,
+        )
     if kind != "http":
-        raise UserError(f"--engine: {kind} is not one of markov, http")
+        raise UserError(f"--engine: {kind} is not one of vllm, sglang, ray:vllm, ray:sglang, http, local, markov")
     from extrap_eval.engines.http import HttpEngine
 
     if not endpoints:
@@ -185,7 +219,7 @@ def sample(
     run: Run,
     engine: Engine,
     *,
-    concurrency: int = 256,
+    concurrency: int = IN_FLIGHT,
     seed: int | None = None,
     progress: Progress | None = None,
 ) -> SamplingReport:
@@ -202,7 +236,7 @@ def sample(
             run.record_engine(ready.info)
             return await sample_rollouts(run, ready, concurrency=concurrency, seeded=seed, progress=progress)
 
-    return asyncio.run(go())
+    return run_to_the_end(go())
 
 
 def _check_context(plan: SamplingPlan, served: int | None) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,8 @@ from extrap_eval.errors import UserError
 
 if TYPE_CHECKING:
     from extrap_eval.problems.problem import Problem
-    from extrap_eval.scoring.judge import Judge, Verdict
     from extrap_eval.scoring.timeline import Timeline
-    from extrap_eval.store import Completion, Run, ScoreLayer
+    from extrap_eval.store import Key, Run, ScoreLayer
 
 Progress = Callable[[int, int], None]  # completions read, completions in all
 
@@ -57,6 +56,7 @@ def score(
     timeout: float = 5.0,
     memory_mb: int = 2048,
     progress: Progress | None = None,
+    ray_address: str | None = None,
 ) -> ScoreReport:
     """Score a run directory into its default layer.
 
@@ -65,46 +65,47 @@ def score(
     judged. A verdict "timeout" is tried again when ``timeout`` or ``memory_mb`` has grown.
 
     ``workers``: judging processes (default: one per core). ``timeout``: seconds of wall clock per comparison.
-    ``memory_mb``: MiB of resident memory at which a judging process is killed.
+    ``memory_mb``: MiB of resident memory at which a judging process is killed. ``ray_address``: read the
+    completions on that Ray cluster ("auto": the one this machine belongs to); the layer is the same.
 
-    Raises UserError when the path is no run directory, or when promised samples are missing.
+    Raises UserError when the path is no run directory, when promised samples are missing, or when the cluster
+    cannot be reached.
     """
-    from extrap_eval.scoring.judge import Judge
-    from extrap_eval.store import AnswerRow, open_run
+    from extrap_eval.steps.judging import judge_answers, remember
+    from extrap_eval.store import open_run
 
     run = open_run(path)
-    _refuse_missing(run)
+    refuse_missing(run)
     layer = run.layer()
     digest = run.digest()
     problems = {problem.id: problem for problem in run.problems()}
-    versions = _versions(run)
-    memory = _remember(layer, problems, versions, timeout=timeout, memory_mb=memory_mb)
+    versions = score_versions(run)
+    memory = remember(layer, problems, versions, timeout=timeout, memory_mb=memory_mb)
     if memory.complete and layer.made_from(digest) and layer.score()["versions"] == versions:
         return _report(layer, judged=0)
 
     said: dict[str, set[str]] = {id: set() for id in problems}
     with layer.writer(digest) as writer:
         total = len(problems) * run.n
-        for done, (completion, timeline) in enumerate(_timelines(run), start=1):
-            writer.add(completion.problem_id, completion.sample_index, timeline)
-            said[completion.problem_id].update(timeline.answers)
+        for done, ((problem_id, sample_index), timeline) in enumerate(_timelines(run, ray_address), start=1):
+            writer.add(problem_id, sample_index, timeline)
+            said[problem_id].update(timeline.answers)
             if progress is not None:
                 progress(done, total)
-        with Judge(workers, timeout, memory_mb) as judge:
-            gold_errors = memory.gold_errors
-            if gold_errors is None:
-                gold_errors = judge.check_golds(problems.values())
-            answers = {id: sorted(found - {""}) for id, found in said.items() if found - {""} and id not in gold_errors}
-            verdicts, judged = _verdicts(judge, memory, problems, answers)
-            classes = _classes(judge, memory, problems, answers)
-        rows = (
-            AnswerRow(id, problems[id].gold, answer, verdicts[id, answer], classes[id, answer])
-            for id, found in answers.items()
-            for answer in found
-        )
-        settings = {"timeout": timeout, "memory_mb": memory_mb, "gold_errors": gold_errors}
-        writer.commit(rows, settings=settings, versions=versions)
-    return _report(layer, judged=judged)
+        judged = judge_answers(problems, said, memory, workers=workers, timeout=timeout, memory_mb=memory_mb)
+        settings = {"timeout": timeout, "memory_mb": memory_mb, "gold_errors": judged.gold_errors}
+        writer.commit(judged.rows, settings=settings, versions=versions)
+    return _report(layer, judged=judged.asked)
+
+
+def _timelines(run: Run, ray_address: str | None) -> Iterable[tuple[Key, Timeline]]:
+    if ray_address is None:
+        from extrap_eval.steps.timelines import timelines
+
+        return timelines(run)
+    from extrap_eval.steps.timelines_on_ray import timelines_on_ray
+
+    return timelines_on_ray(run, ray_address)
 
 
 def unreadable_golds(problems: Sequence[Problem]) -> dict[str, str]:
@@ -123,33 +124,30 @@ def ensure_scored(path: str | Path) -> None:
     from extrap_eval.store import open_run
 
     run = open_run(path)
-    _refuse_missing(run)
+    refuse_missing(run)
     layer = run.layer()
-    if not (layer.made_from(run.digest()) and layer.score()["versions"] == _versions(run)):
+    if not (layer.made_from(run.digest()) and layer.score()["versions"] == score_versions(run)):
         score(path)
 
 
-def _versions(run: Run) -> dict[str, Any]:
+def score_versions(run: Run) -> dict[str, Any]:
     """What, besides the completions, a layer depends on. Golds and markers may have been mended in place."""
     from extrap_eval.problems.load import fingerprint
     from extrap_eval.scoring.judge import judge_version
     from extrap_eval.scoring.timeline import TIMELINE_VERSION
+    from extrap_eval.steps.timelines import think_close_of
 
     return {
         "judge": judge_version(),
         "timeline": TIMELINE_VERSION,
-        "think_close": _think_close(run),
+        "think_close": think_close_of(run),
         "problems_sha256": fingerprint(run.problems()),
     }
 
 
-def _think_close(run: Run) -> str | None:
-    think = run.model_card.think
-    return None if think is None else think.close
-
-
-def _refuse_missing(run: Run) -> None:
-    missing = run.missing()
+def refuse_missing(run: Run, n: int | None = None) -> None:
+    """Raises UserError, with the command that tops up, when promised samples (the first ``n``) are missing."""
+    missing = [key for key in run.missing() if n is None or key[1] < n]
     if not missing:
         return
     command = run.manifest.invocations[-1]["command"] if run.manifest.invocations else []
@@ -158,94 +156,9 @@ def _refuse_missing(run: Run) -> None:
         command = ["extrap-eval", "sample", *cards, "--out", str(run.path), "--n", str(run.n)]
     problem, index = missing[0]
     raise UserError(
-        f"{run.path}: {len(missing)} of {len(missing) + len(run.keys())} promised samples are missing "
+        f"{run.path}: {len(missing)} of {len(run.problems()) * (n or run.n)} promised samples are missing "
         f"(first: sample {index} of problem {problem}): top up with: {shlex.join(command)}"
     )
-
-
-def _timelines(run: Run) -> Iterable[tuple[Completion, Timeline]]:
-    from extrap_eval.scoring.timeline import read_timeline, timeline_of_bytes
-    from extrap_eval.scoring.tokens import slow_offsets
-
-    think_close = _think_close(run)
-    table = run.token_table()
-    tokenizer: Any = None
-    if table is None:
-        from extrap_eval.prompts.tokenizer import load_tokenizer
-
-        tokenizer = load_tokenizer(run.model_card, run.manifest.tokenizer)
-    for completion in run.completions(columns=["token_ids"]):
-        ids = completion.token_ids
-        finished = completion.finish_reason == "stop"
-        if table is not None:
-            yield completion, read_timeline(ids, table, finished=finished, think_close=think_close)
-        else:
-            data, ends = slow_offsets(tokenizer, ids)
-            timeline = timeline_of_bytes(ids, data, ends, finished=finished, think_close=think_close)
-            yield completion, timeline
-
-
-@dataclass(frozen=True)
-class _Memory:
-    """What the layer before knows and the same judge would say again.
-
-    ``verdicts``: by problem id and answer. ``classes``: by problem id, then by answer; they hold for exactly
-    that set of answers. ``gold_errors``: None when not known. ``complete``: nothing was left out.
-    """
-
-    verdicts: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)
-    classes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    gold_errors: dict[str, str] | None = None
-    complete: bool = False
-
-
-def _remember(
-    layer: ScoreLayer,
-    problems: Mapping[str, Problem],
-    versions: Mapping[str, Any],
-    *,
-    timeout: float,
-    memory_mb: int,
-) -> _Memory:
-    if not layer.exists() or layer.score()["versions"].get("judge") != versions["judge"]:
-        return _Memory()
-    before = layer.score()
-    settings = before["settings"]
-    verdicts: dict[tuple[str, str], Verdict] = {}
-    classes: dict[str, dict[str, int]] = {}
-    for id, gold, answer, verdict, class_id in layer.answers().to_numpy().tolist():
-        classes.setdefault(id, {})[answer] = class_id
-        if id in problems and gold == problems[id].gold:
-            verdicts[id, answer] = verdict
-    if timeout > settings["timeout"] or memory_mb > settings["memory_mb"]:
-        # What ran into the old limits is tried again.
-        return _Memory({key: verdict for key, verdict in verdicts.items() if verdict != "timeout"})
-    same_problems = before["versions"].get("problems_sha256") == versions["problems_sha256"]
-    return _Memory(verdicts, classes, settings["gold_errors"] if same_problems else None, complete=True)
-
-
-def _verdicts(
-    judge: Judge, memory: _Memory, problems: Mapping[str, Problem], answers: Mapping[str, Sequence[str]]
-) -> tuple[dict[tuple[str, str], Verdict], int]:
-    """Verdict by problem id and answer, and how many were asked for now."""
-    from extrap_eval.scoring.judge import Question
-
-    pairs = [(id, answer) for id, found in answers.items() for answer in found]
-    new = [pair for pair in pairs if pair not in memory.verdicts]
-    asked = judge.verdicts([Question(id, problems[id].gold, answer, problems[id].kind) for id, answer in new])
-    return {**memory.verdicts, **dict(zip(new, asked, strict=True))}, len(new)
-
-
-def _classes(
-    judge: Judge, memory: _Memory, problems: Mapping[str, Problem], answers: Mapping[str, Sequence[str]]
-) -> dict[tuple[str, str], int]:
-    """Equivalence class by problem id and answer."""
-    grown = [id for id, found in answers.items() if memory.classes.get(id, {}).keys() != set(found)]
-    regrouped = judge.classes_of_many([(problems[id].kind, answers[id]) for id in grown])
-    of_problem = dict(memory.classes)
-    for id, classes in zip(grown, regrouped, strict=True):
-        of_problem[id] = dict(zip(answers[id], classes, strict=True))
-    return {(id, answer): of_problem[id][answer] for id, found in answers.items() for answer in found}
 
 
 def _report(layer: ScoreLayer, *, judged: int) -> ScoreReport:

@@ -1,7 +1,7 @@
 """What is kept: one directory per model × benchmark × sampling set-up. The directory is the state.
 
-Nothing outside it is needed to top a run up, score it or plot it, and it holds no absolute paths: move, copy
-or archive it freely. Layout::
+Nothing outside it is needed to top a run up, score it or plot it, and but for logs and commands it holds no
+absolute paths: move, copy or archive it freely. Layout::
 
     RUN/
       manifest.json            format version, n promised, the fields that fix the distribution sampled from,
@@ -13,12 +13,14 @@ or archive it freely. Layout::
                                (then `tokenizer` in the manifest names the one that decodes)
       imported.parquet         only in an imported run: the authors' verdicts and where each completion came from
       completions/STAGE/       the generations of a stage ("rollout", ...), never changed once written
+        variant.json           only where they follow from rollouts (probes, extensions): kind, settings, promise
         journal.jsonl          append-only, one completion per line, a CRC32 in every line
         part-00000.parquet     sealed completions; a top-up adds a part and touches none
       scores/NAME/             a score layer: what was read from the completions, made again at will
         score.json             settings, versions, counts, digest of the completions read, the two files
         timelines-ID.parquet   per sample: where its answers appear
         answers-ID.parquet     per distinct answer of a problem: verdict and equivalence class
+      servers/KIND-N.log       what the servers said that were started for it, one file per replica
       .lock, lock.json         one writer at a time (a kernel lock, gone with its process) and who that is
 
 Durability. ``writer.append`` returns after fsync; a kill or power cut later loses nothing of it. A torn last
@@ -35,6 +37,10 @@ and ``crc32`` the CRC32 of the uncompressed ids, which the sealed parts keep and
 The fields that fix the distribution (``Manifest.distribution``): model, revision, policy, problems,
 benchmark_sha256, prompts_sha256, temperature, top_p, top_k, max_tokens, stop_token_ids. What does not change
 it is not compared: engine kind, number of servers, dtype, tensor parallel size, seeds, n.
+
+What follows from the rollouts (a probe after j groups of episodes, the w-th extension of a thought) lies in stages of
+its own, one directory per kind and set of settings (``store.variant``), named by a fingerprint of these. Its rows have
+three more columns, step, replicate and prefix_tokens, and are unique by problem, sample, step and replicate.
 
 Use::
 
@@ -56,20 +62,23 @@ Use::
 from extrap_eval.store.distribution import SamplingSettings
 from extrap_eval.store.layers import AnswerRow, ScoreLayer, ScoreWriter
 from extrap_eval.store.manifest import Manifest
-from extrap_eval.store.record import Completion, Key
+from extrap_eval.store.record import Completion, Key, Place
 from extrap_eval.store.run import Run, create_run, open_run
 from extrap_eval.store.stage import StageWriter
+from extrap_eval.store.variant import Variant
 
 __all__ = [
     "AnswerRow",
     "Completion",
     "Key",
     "Manifest",
+    "Place",
     "Run",
     "SamplingSettings",
     "ScoreLayer",
     "ScoreWriter",
     "StageWriter",
+    "Variant",
     "create_run",
     "open_run",
 ]

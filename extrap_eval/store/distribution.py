@@ -66,16 +66,20 @@ def _plain(value: Any) -> Any:
 
 
 def refuse_difference(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    if shown := differences(old, new):
+        raise UserError(
+            f"{path}: holds completions of another distribution ({shown}): choose another --out, or "
+            "repeat the old settings to top it up"
+        )
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """The first fields in which two mappings differ, old value → new value; "" when they are equal."""
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    if not names:
-        return
     shown = [f"{name}: {_short(old.get(name))} → {_short(new.get(name))}" for name in names[:4]]
     if len(names) > len(shown):
         shown.append(f"and {len(names) - len(shown)} more")
-    raise UserError(
-        f"{path}: holds completions of another distribution ({'; '.join(shown)}): choose another --out, or "
-        "repeat the old settings to top it up"
-    )
+    return "; ".join(shown)
 
 
 def _short(value: Any) -> str:

@@ -78,7 +78,7 @@ class ScoreLayer:
         """Every sample's key and timeline, streaming."""
         from extrap_eval.scoring.timeline import Timeline
 
-        for batch in self._batches("timelines", _timeline_schema()):
+        for batch in self._batches("timelines", self._timeline_schema()):
             starts, ends = batch.column("starts"), batch.column("ends")
             light = [batch.column(name).to_pylist() for name in _LIGHT]
             answers = batch.column("answers").to_pylist()
@@ -101,22 +101,28 @@ class ScoreLayer:
     def timeline_frame(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Timelines as a table, one row per sample.
 
-        Columns: problem_id, sample_index, n_tokens, finished, think_end, loop_start, starts, ends, answers;
-        by default all but the last three, which hold one array per row.
+        Columns: problem_id, sample_index, n_tokens, finished, think_end, loop_start, starts, ends, answers, and step
+        and replicate in the layer of what follows from traces; by default all but starts, ends and answers, which
+        hold one array per row.
         """
-        return self._frame("timelines", _timeline_schema(), columns or _LIGHT)
+        schema = self._timeline_schema()
+        return self._frame("timelines", schema, columns or [name for name in schema.names if name not in _ARRAYS])
 
     def answers(self) -> pd.DataFrame:
         """One row per distinct answer of a problem: problem_id, gold, answer, verdict, class_id."""
         schema = _answer_schema()
         return self._frame("answers", schema, schema.names)
 
-    def writer(self, completions_digest: str) -> ScoreWriter:
+    def writer(self, completions_digest: str, *, placed: bool = False) -> ScoreWriter:
         """A context manager that makes the layer anew; nothing is seen of it before its ``commit``.
 
-        ``completions_digest``: ``Run.digest`` from before the completions were read.
+        ``completions_digest``: ``Run.digest`` from before the completions were read. ``placed``: they have a step and
+        a replicate.
         """
-        return ScoreWriter(self, completions_digest)
+        return ScoreWriter(self, completions_digest, placed)
+
+    def _timeline_schema(self) -> pa.Schema:
+        return _timeline_schema(bool(self.score().get("placed")))
 
     def _batches(self, which: str, schema: pa.Schema, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         path = self.path / self.score()["files"][which]
@@ -135,9 +141,10 @@ class ScoreLayer:
 class ScoreWriter:
     """Writes one layer: ``add`` every timeline as it is read, then ``commit`` the judged answers."""
 
-    def __init__(self, layer: ScoreLayer, completions_digest: str):
+    def __init__(self, layer: ScoreLayer, completions_digest: str, placed: bool):
         self._layer = layer
         self._digest = completions_digest
+        self._placed = placed
         self._id = uuid.uuid4().hex[:8]
 
     def __enter__(self) -> Self:
@@ -149,7 +156,8 @@ class ScoreWriter:
         self._lock = WriterLock(self._layer.path)
         self._lock.acquire()
         try:
-            self._timelines = RowFile(self._layer.path / f"timelines-{self._id}.parquet", _timeline_schema())
+            path = self._layer.path / f"timelines-{self._id}.parquet"
+            self._timelines = RowFile(path, _timeline_schema(self._placed))
         except BaseException:
             self._lock.release()
             raise
@@ -161,8 +169,10 @@ class ScoreWriter:
         self._timelines.discard()  # what was committed is no longer its to discard
         self._lock.release()
 
-    def add(self, problem_id: str, sample_index: int, timeline: Timeline) -> None:
-        """Raises UserError when the disk refuses."""
+    def add(self, problem_id: str, sample_index: int, timeline: Timeline, *, step: int = 0, replicate: int = 0) -> None:
+        """``step`` and ``replicate`` are kept only in a layer of what follows. Raises UserError when the disk
+        refuses.
+        """
         row = {
             "problem_id": problem_id,
             "sample_index": sample_index,
@@ -173,6 +183,8 @@ class ScoreWriter:
             "starts": timeline.starts,
             "ends": timeline.ends,
             "answers": list(timeline.answers),
+            "step": step,
+            "replicate": replicate,
         }
         self._timelines.add(row, 100 + 8 * len(timeline.ends) + sum(map(len, timeline.answers)))
 
@@ -190,6 +202,7 @@ class ScoreWriter:
         score = {
             "created": now(),
             "completions_digest": self._digest,
+            "placed": self._placed,
             "counts": counts,
             "settings": dict(settings),
             "versions": dict(versions),
@@ -202,9 +215,10 @@ class ScoreWriter:
 
 
 _LIGHT = ("problem_id", "sample_index", "n_tokens", "finished", "think_end", "loop_start")
+_ARRAYS = ("starts", "ends", "answers")
 
 
-def _timeline_schema() -> pa.Schema:
+def _timeline_schema(placed: bool) -> pa.Schema:
     import pyarrow as pa
 
     types = {"problem_id": pa.string(), "finished": pa.bool_()}
@@ -214,6 +228,7 @@ def _timeline_schema() -> pa.Schema:
             pa.field("starts", pa.list_(pa.int32()), nullable=False),
             pa.field("ends", pa.list_(pa.int32()), nullable=False),
             pa.field("answers", pa.list_(pa.string()), nullable=False),
+            *(pa.field(name, pa.int32(), nullable=False) for name in (("step", "replicate") if placed else ())),
         ]
     )
 

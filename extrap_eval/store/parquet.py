@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extrap_eval.errors import UserError
 from extrap_eval.store.atomic import disk_error, make_directory, put_in_place, temporary_for
+from extrap_eval.store.record import PLACE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,8 +18,8 @@ ROW_GROUP_BYTES = 2 << 20  # uncompressed; a reader holds a small multiple of th
 ROW_GROUP_ROWS = 8192
 
 
-def completion_schema() -> pa.Schema:
-    """Columns of a sealed part of completions."""
+def completion_schema(*, placed: bool = False) -> pa.Schema:
+    """Columns of a sealed part of completions; three more where they are ``placed`` in a trace."""
     import pyarrow as pa
 
     return pa.schema(
@@ -37,8 +38,23 @@ def completion_schema() -> pa.Schema:
             pa.field("seconds", pa.float64(), nullable=False),
             pa.field("attempts", pa.int32(), nullable=False),
             pa.field("server", pa.string(), nullable=False),
+            *(pa.field(name, pa.int32(), nullable=False) for name in (PLACE if placed else ())),
         ]
     )
+
+
+def is_placed(path: Path) -> bool:
+    """Whether a part of completions has the three columns of ``completion_schema(placed=True)``.
+
+    Says False of a damaged file: whoever reads it says so.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return PLACE[0] in pq.read_schema(path).names
+    except (pa.ArrowException, OSError, MemoryError):
+        return False
 
 
 class RowFile:
@@ -121,21 +137,39 @@ def write_rows(path: Path, schema: pa.Schema, rows: Iterable[tuple[dict[str, Any
         file.discard()
 
 
-def read_batches(path: Path, schema: pa.Schema, *, columns: Sequence[str], mend: str) -> Iterator[pa.RecordBatch]:
-    """Record batches of a file, one row group in memory at a time, only the named columns.
+def row_groups(path: Path, *, mend: str) -> int:
+    """How many row groups a file has. Raises UserError as ``read_batches`` does."""
+    import pyarrow.parquet as pq
+
+    with _damage(path, mend):
+        return int(pq.read_metadata(path).num_row_groups)
+
+
+def read_batches(
+    path: Path, schema: pa.Schema, *, columns: Sequence[str], mend: str, groups: Iterable[int] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Record batches of a file, one row group in memory at a time, only the named columns, of all row groups or
+    the given ones.
 
     Raises UserError naming the file and ``mend`` when it is missing, damaged or of another shape.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    with _damage(path, mend), pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
+        if not file.schema_arrow.equals(schema):
+            raise UserError(f"{path}: damaged: its columns are not those that were written: {mend}")
+        for group in range(file.num_row_groups) if groups is None else groups:
+            table = file.read_row_group(group, columns=list(columns), use_threads=False)
+            yield from table.to_batches()
+
+
+@contextmanager
+def _damage(path: Path, mend: str) -> Iterator[None]:
+    """Whatever reading a file may raise becomes a UserError that names it and says what to do."""
+    import pyarrow as pa
+
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
-            if not file.schema_arrow.equals(schema):
-                raise UserError(f"{path}: damaged: its columns are not those that were written: {mend}")
-            for group in range(file.num_row_groups):
-                table = file.read_row_group(group, columns=list(columns), use_threads=False)
-                yield from table.to_batches()
+        yield
     except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: damaged ({reason}): {mend}") from error

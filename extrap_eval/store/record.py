@@ -15,8 +15,10 @@ import numpy as np
 from extrap_eval.engines.base import FinishReason, TokenSource
 
 Key = tuple[str, int]  # problem id, sample index
+Place = tuple[str, int, int, int]  # problem id, sample index, step, replicate
 
 HEAVY = frozenset({"token_ids", "text"})  # the columns that a reader may leave on disk
+PLACE = ("step", "replicate", "prefix_tokens")  # the columns of what follows from a trace; rollouts have none
 
 _LINE = re.compile(rb'\{"crc":"([0-9a-f]{8})","record":(\{.*\})\}\n', re.DOTALL)
 _IDS = np.dtype("<i4")
@@ -34,6 +36,11 @@ class Completion:
     gives an empty array and None there; ``n_tokens`` is right all the same. ``text`` is None unless the ids
     were made from it (``token_source == "retokenized"``). ``seconds`` is the time of the request that
     succeeded.
+
+    A completion that follows from a trace (a probe, an extension) has three more: ``step`` says after how much of it
+    (a group of episodes, a budget, a number of extensions), ``replicate`` counts the samples of one step from 0, and
+    ``prefix_tokens`` is the number of tokens of the trace that its prompt goes on from. All three are None in a
+    rollout.
     """
 
     problem_id: str
@@ -51,6 +58,9 @@ class Completion:
     attempts: int = 1
     server: str = ""
     n_tokens: int = -1  # filled from token_ids when not given
+    step: int | None = None
+    replicate: int | None = None
+    prefix_tokens: int | None = None
 
     def __post_init__(self) -> None:
         if self.n_tokens < 0:
@@ -59,6 +69,10 @@ class Completion:
     @property
     def key(self) -> Key:
         return self.problem_id, self.sample_index
+
+    @property
+    def place(self) -> Place:
+        return self.problem_id, self.sample_index, self.step or 0, self.replicate or 0
 
 
 class DamagedRecordError(ValueError):
@@ -74,7 +88,7 @@ def row_of(completion: Completion) -> dict[str, Any]:
     text = completion.text
     if text is not None:  # a lone surrogate cannot be stored as UTF-8
         text = text.encode("utf-8", errors="replace").decode("utf-8")
-    return {
+    row = {
         "problem_id": completion.problem_id,
         "sample_index": int(completion.sample_index),
         "n_tokens": len(ids),
@@ -90,6 +104,14 @@ def row_of(completion: Completion) -> dict[str, Any]:
         "attempts": int(completion.attempts),
         "server": completion.server,
     }
+    if completion.step is not None:
+        row |= {name: int(getattr(completion, name) or 0) for name in PLACE}
+    return row
+
+
+def place_of(row: dict[str, Any]) -> Place:
+    """What makes a stored row unique within its stage."""
+    return row["problem_id"], row["sample_index"], row.get("step", 0), row.get("replicate", 0)
 
 
 def completion_of(row: dict[str, Any], stage: str) -> Completion:
@@ -109,6 +131,7 @@ def completion_of(row: dict[str, Any], stage: str) -> Completion:
         attempts=row["attempts"],
         server=row["server"],
         n_tokens=row["n_tokens"],
+        **{name: row.get(name) for name in PLACE},
     )
 
 

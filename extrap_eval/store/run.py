@@ -36,9 +36,11 @@ from extrap_eval.store.manifest import (
     redact_values,
     write_manifest,
 )
-from extrap_eval.store.record import HEAVY, Completion, Key
+from extrap_eval.store.record import HEAVY, Completion, Key, Place
 from extrap_eval.store.redact import redact_arguments
-from extrap_eval.store.stage import StageWriter, digest, read_completions, read_keys, read_rows
+from extrap_eval.store.shards import Shard, list_shards, read_shard
+from extrap_eval.store.stage import StageWriter, digest, read_completions, read_keys, read_places, read_rows
+from extrap_eval.store.variant import Variant, put_variant, read_variant, write_variant
 
 if TYPE_CHECKING:
     from extrap_eval.cards.schema import BenchmarkCard, ModelCard
@@ -103,6 +105,39 @@ class Run:
         """Names of the stages that have completions."""
         return sorted(path.name for path in (self.path / "completions").glob("*") if path.is_dir())
 
+    def variants(self, kind: str | None = None) -> list[Variant]:
+        """What follows from the traces of the run, in order of creation. Raises UserError for a damaged file."""
+        found = [read_variant(self._stage_directory(stage)) for stage in self.stages()]
+        chosen = [variant for variant in found if variant is not None and kind in (None, variant.kind)]
+        return sorted(chosen, key=lambda variant: (variant.created, variant.name))
+
+    def put_variant(self, kind: str, settings: Mapping[str, Any], promise: Mapping[str, int]) -> tuple[Variant, bool]:
+        """The variant with these settings, made where there is none, and whether it is new; a promise only grows.
+
+        ``settings`` must be plain JSON. Raises UserError when another process writes the run, or the disk refuses.
+        """
+        self._lock.acquire()
+        try:
+            return put_variant(self.path / "completions", _checked("kind", kind), settings, promise)
+        finally:
+            self._lock.release()
+
+    def complete_variant(self, variant: Variant) -> Variant:
+        """Note that all that a variant promises is stored now. Raises UserError as ``put_variant`` does."""
+        stages = [stage for stage in (variant.name, variant.answers) if self._stage_directory(stage).is_dir()]
+        complete = replace(variant, complete={stage: self.digest(stage) for stage in stages})
+        if complete != variant:
+            self._lock.acquire()
+            try:
+                write_variant(self.path / "completions", complete)
+            finally:
+                self._lock.release()
+        return complete
+
+    def places(self, stage: str) -> set[Place]:
+        """What is stored of a stage that follows from traces, without reading ids or texts."""
+        return read_places(self._stage_directory(stage))
+
     def keys(self, stage: str = "rollout") -> set[Key]:
         """What is stored, without reading ids or texts."""
         return read_keys(self._stage_directory(stage))
@@ -125,10 +160,21 @@ class Run:
             raise ValueError(f"no such column: {', '.join(sorted(unknown))}")
         return read_completions(self._stage_directory(stage), stage, heavy=HEAVY & wanted)
 
-    def copies(self, stage: str = "rollout", at_least: int = 64) -> int:
+    def shards(self, stage: str = "rollout") -> list[Shard]:
+        """The stored completions in pieces for ``shard``, in the order of ``completions``."""
+        return list_shards(self._stage_directory(stage))
+
+    def shard(self, shard: Shard, stage: str = "rollout") -> Iterator[Completion]:
+        """The completions of one piece with their ids and without text, streaming like ``completions``. Pieces
+        may repeat a completion of an earlier one, which then is the one that counts.
+        """
+        return read_shard(self._stage_directory(stage), stage, shard, heavy=("token_ids",))
+
+    def copies(self, stage: str = "rollout", at_least: int = 512) -> int:
         """How many completions of ``at_least`` tokens repeat, id for id, another one of the same problem.
 
-        Independent samples of that length hardly ever do: servers that share a seed made them.
+        Independent samples of that length hardly ever do (a model that is sure of itself repeats shorter ones now and
+        then): servers that share a seed made them.
         """
         seen: set[tuple[str, int, int]] = set()
         copies = 0

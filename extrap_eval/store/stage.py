@@ -17,13 +17,15 @@ import numpy as np
 from extrap_eval.errors import UserError
 from extrap_eval.store.journal import Journal, open_journal, read_journal
 from extrap_eval.store.lock import WriterLock
-from extrap_eval.store.parquet import completion_schema, read_batches, write_rows
-from extrap_eval.store.record import HEAVY, Completion, Key, completion_of
+from extrap_eval.store.parquet import completion_schema, is_placed, read_batches, write_rows
+from extrap_eval.store.record import HEAVY, PLACE, Completion, Key, Place, completion_of, place_of
 
 SEAL_BYTES = 512 << 20  # a journal beyond this is sealed on the way, which bounds the disk a seal needs twice
 
-_ALWAYS = ("problem_id", "sample_index", "n_tokens", "crc32")
-_MEND = "move it out of the run directory and run the sampling command again to replace its completions"
+JOURNAL = "journal.jsonl"
+MEND = "move it out of the run directory and run the sampling command again to replace its completions"
+
+_ALWAYS = ("problem_id", "sample_index", "n_tokens", "crc32", *PLACE)
 
 
 def part_paths(directory: Path) -> list[Path]:
@@ -36,29 +38,31 @@ def read_rows(directory: Path, columns: Collection[str]) -> Iterator[dict[str, A
     The key columns always come along, and the length and checksum of the ids with them. Raises UserError for
     a damaged part.
     """
-    seen: set[Key] = set()
+    seen: set[Place] = set()
     # The journal is opened before the parts are listed: a seal in between then shows its rows twice, never
     # not.
-    journal = open_journal(directory / "journal.jsonl")
+    journal = open_journal(directory / JOURNAL)
     with journal or nullcontext():
         for path in part_paths(directory):
-            yield from _unseen(_part_rows(path, columns), seen)
+            yield from _unseen(part_rows(path, columns), seen)
         if journal is not None:
             yield from _unseen(read_journal(journal, heavy=HEAVY.intersection(columns)), seen)
 
 
-def _unseen(rows: Iterator[dict[str, Any]], seen: set[Key]) -> Iterator[dict[str, Any]]:
+def _unseen(rows: Iterator[dict[str, Any]], seen: set[Place]) -> Iterator[dict[str, Any]]:
     for row in rows:
-        key = (sys.intern(row["problem_id"]), row["sample_index"])
-        if key not in seen:
-            seen.add(key)
+        row["problem_id"] = sys.intern(row["problem_id"])
+        place = place_of(row)
+        if place not in seen:
+            seen.add(place)
             yield row
 
 
-def _part_rows(path: Path, columns: Collection[str]) -> Iterator[dict[str, Any]]:
-    schema = completion_schema()
+def part_rows(path: Path, columns: Collection[str], groups: Iterable[int] | None = None) -> Iterator[dict[str, Any]]:
+    """The named columns and the key columns of a part's rows, of all row groups or the given ones, checked."""
+    schema = completion_schema(placed=is_placed(path))
     names = [name for name in schema.names if name in columns or name in _ALWAYS]
-    for batch in read_batches(path, schema, columns=names, mend=_MEND):
+    for batch in read_batches(path, schema, columns=names, mend=MEND, groups=groups):
         ids = batch.column("token_ids") if "token_ids" in names else None
         lists = {name: batch.column(name).to_pylist() for name in names if name != "token_ids"}
         for index in range(batch.num_rows):
@@ -67,13 +71,13 @@ def _part_rows(path: Path, columns: Collection[str]) -> Iterator[dict[str, Any]]
                 # Copied, so that whoever keeps one completion does not keep its whole row group in memory.
                 row["token_ids"] = ids[index].values.to_numpy().astype(np.int32, copy=True)
                 if zlib.crc32(row["token_ids"].astype("<i4", copy=False)) != row["crc32"]:
-                    raise UserError(f"{path}: damaged (token ids of row {index} fail their CRC32): {_MEND}")
+                    raise UserError(f"{path}: damaged (token ids of row {index} fail their CRC32): {MEND}")
             yield row
 
 
 def read_completions(directory: Path, stage: str, *, heavy: Collection[str]) -> Iterator[Completion]:
     """Every stored completion once, ids and text only when they are among ``heavy``."""
-    light = [name for name in completion_schema().names if name not in HEAVY]
+    light = [name for name in completion_schema(placed=True).names if name not in HEAVY]
     for row in read_rows(directory, [*light, *heavy]):
         yield completion_of(row, stage)
 
@@ -82,13 +86,23 @@ def read_keys(directory: Path) -> set[Key]:
     return {(row["problem_id"], row["sample_index"]) for row in read_rows(directory, ())}
 
 
+def read_places(directory: Path) -> set[Place]:
+    return {place_of(row) for row in read_rows(directory, ())}
+
+
 def digest(directory: Path) -> str:
     """Fingerprint of what is stored, whatever the order it was stored in (sha256, hex)."""
     lines = sorted(
-        f"{row['problem_id']}\t{row['sample_index']}\t{row['n_tokens']}\t{row['crc32']}\n"
+        "\t".join(map(str, (row["problem_id"], row["sample_index"], *_place(row), row["n_tokens"], row["crc32"])))
+        + "\n"
         for row in read_rows(directory, ())
     )
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _place(row: dict[str, Any]) -> list[int]:
+    """The columns of ``PLACE`` as far as the row has them: none in a rollout."""
+    return [row[name] for name in PLACE if name in row]
 
 
 class StageWriter:
@@ -99,6 +113,7 @@ class StageWriter:
         self._stage = stage
         self._lock = lock
         self._journal: Journal | None = None
+        self._placed: bool | None = None  # decided by the first completion
 
     def __enter__(self) -> Self:
         """Raises UserError when another process writes this run, or the disk refuses."""
@@ -106,7 +121,7 @@ class StageWriter:
             raise RuntimeError(f"stage {self._stage!r} has a writer already")
         self._lock.acquire()
         try:
-            self._journal = Journal(self._directory / "journal.jsonl")
+            self._journal = Journal(self._directory / JOURNAL)
         except BaseException:
             self._lock.release()
             raise
@@ -124,11 +139,16 @@ class StageWriter:
     def append(self, completions: Sequence[Completion]) -> None:
         """Returns once all of them are on disk; one fsync for all.
 
-        Raises UserError when the disk refuses; those that were already written whole stay, the others are missing.
+        A stage holds rollouts or completions with a place in a trace, never both. Raises UserError when the disk
+        refuses; those that were already written whole stay, the others are missing.
         """
         for completion in completions:
             if completion.stage != self._stage:
                 raise ValueError(f"a completion of stage {completion.stage!r} given to the writer of {self._stage!r}")
+        if self._placed is None and completions:
+            self._placed = completions[0].step is not None
+        if any((completion.step is not None) != self._placed for completion in completions):
+            raise ValueError(f"stage {self._stage!r}: some completions have a place in a trace and some have none")
         journal = self._open_journal()
         journal.append(completions)
         if journal.size >= SEAL_BYTES:
@@ -143,14 +163,14 @@ class StageWriter:
         if journal.size == 0:
             return
         parts = part_paths(self._directory)
-        seen = {(row["problem_id"], row["sample_index"]) for part in parts for row in _part_rows(part, ())}
+        seen = {place_of(row) for part in parts for row in part_rows(part, ())}
         with journal.path.open("rb") as file:
             rows = _unseen(read_journal(file), seen)
             first = next(rows, None)
             if first is not None:  # None: a crash came between writing the last part and emptying the journal
                 numbers = [int(part.stem.removeprefix("part-")) for part in parts]
                 path = self._directory / f"part-{max(numbers, default=-1) + 1:05d}.parquet"
-                write_rows(path, completion_schema(), _sized(chain([first], rows)))
+                write_rows(path, completion_schema(placed=PLACE[0] in first), _sized(chain([first], rows)))
         journal.restart()
 
     def _open_journal(self) -> Journal:

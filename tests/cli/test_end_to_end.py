@@ -99,10 +99,11 @@ def test_a_run_can_be_moved_and_plotted_elsewhere(command: Command, small_benchm
     assert command("table", tmp_path / "elsewhere" / "moved", "--markdown").stdout.startswith("| model |")
 
 
-def test_demo_prints_the_table_and_names_the_figures(command: Command, tmp_path: Path) -> None:
-    done = command("demo", "--out", "demo")
+def test_demo_prints_the_tables_and_names_the_figures(command: Command, tmp_path: Path) -> None:
+    done = command("demo", "--model", "markov", "--out", "demo")
     assert done.returncode == 0, done.stderr
-    assert "pass@1" in done.stdout
-    for figure in ("budget", "passk", "outcomes"):
+    for column in ("pass@1", "maj@4", "wrong → right"):
+        assert column in done.stdout
+    for figure in ("budget", "passk", "outcomes", "probes", "forcing"):
         assert f"demo/{figure}.png" in done.stdout
         assert (tmp_path / "demo" / f"{figure}.png").stat().st_size > 20_000

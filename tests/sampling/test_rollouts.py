@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from extrap_eval.engines.base import EngineError, Generation, GenerationRequest
 from extrap_eval.errors import UserError
+from extrap_eval.sampling.collect import check
 from extrap_eval.sampling.progress import Snapshot
-from extrap_eval.sampling.rollouts import check, sample_rollouts, sample_seed
+from extrap_eval.sampling.rollouts import sample_rollouts, sample_seed
 from extrap_eval.scoring.tokens import TokenTable
 from extrap_eval.store import Run, open_run
 from tests.sampling.sampling import ChanceEngine, drawn

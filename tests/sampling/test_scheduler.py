@@ -195,3 +195,44 @@ async def test_a_slow_keeper_slows_the_engine_down() -> None:
 
     await run([job("p", index) for index in range(30)], ChanceEngine(), keep, concurrency=5)
     assert most == 5
+
+
+class SizedEngine(ChanceEngine):
+    """Wants ``wanted`` requests, a number that may change while it works."""
+
+    wanted = 3
+
+    def in_flight_limit(self) -> int:
+        return self.wanted
+
+    def in_flight_most(self) -> int:
+        return 50
+
+
+async def test_an_engine_gets_as_many_as_it_wants_at_the_moment() -> None:
+    engine = SizedEngine(seconds=lambda request: 0.01)
+    seen: list[tuple[int, int]] = []
+
+    async def resize(done: Job, generation: Generation) -> Iterable[Job]:
+        seen.append((engine.wanted, engine.in_flight))
+        engine.wanted = 3 if done.sample_index < 30 else 12 if done.sample_index < 150 else 5
+        return ()
+
+    report = await run((job("p", index) for index in range(300)), engine, resize, concurrency=50)
+    assert report == GraphReport((), False)
+    assert len(engine.returned) == 300
+    assert max(inside for wanted, inside in seen[:30] if wanted == 3) <= 3
+    assert max(inside for _, inside in seen) == 12 - 1  # the one that asks has just returned
+    assert max(inside for _, inside in seen[200:]) <= 5
+
+
+async def test_few_wanted_and_many_that_follow_all_end() -> None:
+    engine = SizedEngine(seconds=lambda request: 0.001)
+    engine.wanted = 2
+
+    async def three_follow(done: Job, generation: Generation) -> Iterable[Job]:
+        return [job(f"{done.problem_id}.{i}") for i in range(3)] if done.problem_id.count(".") < 3 else ()
+
+    await run([job("a"), job("b")], engine, three_follow, concurrency=50)
+    assert len(engine.returned) == 2 * (1 + 3 + 9 + 27)
+    assert engine.peak == 2

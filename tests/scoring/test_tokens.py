@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,14 +67,11 @@ def wordpiece() -> Any:
 
 
 @pytest.fixture(scope="module", params=["qwen", "small", "llama", "gemma", "metaspace", "metaspace-never"])
-def tokenizer(request: pytest.FixtureRequest, fixtures_dir: Path) -> Any:
+def tokenizer(request: pytest.FixtureRequest) -> Any:
     if request.param == "qwen":
         return request.getfixturevalue("qwen")
     if request.param == "small":
-        folder = fixtures_dir.parent / "models" / "residue_search_prototype" / "model"
-        if not folder.is_dir():
-            pytest.skip(f"the small tokenizer is not here ({folder})")
-        return load(folder)
+        return load(request.getfixturevalue("small_model"))
     makers = {
         "llama": llama_like,
         "gemma": gemma_like,

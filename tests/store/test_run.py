@@ -249,7 +249,7 @@ def test_damaged_problems_are_one_line(tmp_path: Path) -> None:
 
 def test_completions_that_repeat_another_of_their_problem_are_counted(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", count=2, n=4)
-    long, short = np.arange(100, dtype=np.int32), np.arange(10, dtype=np.int32)
+    long, short = np.arange(600, dtype=np.int32), np.arange(100, dtype=np.int32)
     made = [
         Completion(problem, index, token_ids=ids, finish_reason="stop")
         for problem, index, ids in [
@@ -265,4 +265,4 @@ def test_completions_that_repeat_another_of_their_problem_are_counted(tmp_path: 
     with run.writer() as writer:
         writer.append(made)
     assert run.copies() == 2
-    assert run.copies(at_least=5) == 3
+    assert run.copies(at_least=100) == 3

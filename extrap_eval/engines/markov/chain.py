@@ -32,6 +32,11 @@ def candidate_edges(policy: MarkovPolicy, probability: float) -> np.ndarray:
     return np.append(probability, probability + (1 - probability) * wrong)
 
 
+def draw_candidate(edges: np.ndarray, rng: np.random.Generator) -> int:
+    """The candidate of one attempt, 0 the right one."""
+    return min(int(edges.searchsorted(rng.random(), side="right")), len(edges) - 1)
+
+
 def sample_path(
     policy: MarkovPolicy, edges: np.ndarray, max_attempts: int, rng: np.random.Generator, made: int = 0
 ) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -13,7 +14,7 @@ import numpy as np
 
 from extrap_eval.engines.base import EngineError, EngineInfo, Generation, GenerationRequest
 from extrap_eval.engines.markov import text
-from extrap_eval.engines.markov.chain import candidate_edges, sample_path
+from extrap_eval.engines.markov.chain import candidate_edges, draw_candidate, sample_path
 from extrap_eval.engines.markov.policy import MarkovPolicy
 from extrap_eval.engines.markov.script import Script, load_tokenizer
 from extrap_eval.problems.hidden_number import gold, parse_statement
@@ -27,7 +28,8 @@ class State:
 
     ``index`` and ``probability`` are the problem's. ``opened``/``closed``: the thought's markers have been
     written. ``fresh``: the thought says nothing yet. ``mid_paragraph``: the prompt ends inside a paragraph.
-    ``candidates``: all that were proposed so far.
+    ``made``: how many attempts have named their candidate. ``best``: what the thought would answer (see
+    `text.best_candidate`), ``verified``: it was found to work.
     """
 
     index: int
@@ -36,7 +38,9 @@ class State:
     closed: bool = False
     fresh: bool = True
     mid_paragraph: bool = False
-    candidates: tuple[int, ...] = ()
+    made: int = 0
+    best: int | None = None
+    verified: bool = False
 
 
 def state_from_prompt(prompt_token_ids: np.ndarray) -> State:
@@ -53,6 +57,7 @@ def state_from_prompt(prompt_token_ids: np.ndarray) -> State:
     except ValueError as error:
         raise EngineError(f"the markov engine answers hidden-number problems only: {error}") from None
     thought = begun.partition(text.THINK_CLOSE)[0]
+    best, verified = text.best_candidate(thought)
     return State(
         index=index,
         probability=probability,
@@ -60,7 +65,9 @@ def state_from_prompt(prompt_token_ids: np.ndarray) -> State:
         closed=text.THINK_CLOSE in begun,
         fresh=thought.strip() in ("", text.THINK_OPEN),
         mid_paragraph=bool(begun) and not begun.endswith("\n"),
-        candidates=tuple(text.candidates_in(thought)),
+        made=len(text.candidates_in(thought)),
+        best=best,
+        verified=verified,
     )
 
 
@@ -75,30 +82,48 @@ def write_completion(script: Script, state: State, max_tokens: int, rng: np.rand
 
     It may be longer than ``max_tokens``, and is shorter only if it is finished.
 
-    A thought that is closed already is followed by the final answer alone: the last candidate, or a blind
-    guess where there is none. A thought that is continued makes new attempts, whatever it had concluded.
+    A thought that is closed already is followed by the final answer alone: its best candidate, or a guess (see
+    ``MarkovPolicy.recall``). A thought that is continued makes new attempts, whatever it had concluded; a candidate
+    that had been verified before remains its answer unless a new one is.
     """
     policy = script.policy
+    edges = candidate_edges(policy, state.probability)
+    digits = script.digits(answers(state.index, policy))
     if state.closed:
-        guess = state.candidates[-1] if state.candidates else int(rng.integers(100, 1000))
-        final = script.final_answer(script.digits(np.array([guess]))[0])
+        recalled = state.best is not None and (policy.recall == 1 or rng.random() < policy.recall)
+        final = script.final_answer(_best(script, state) if recalled else digits[draw_candidate(edges, rng)])
         return np.concatenate([script.paragraph, final]) if state.mid_paragraph else final
     parts = []
     if state.fresh:
         parts.append(script.introduction if state.opened else script.header)
     written = sum(map(len, parts))
     needed = max(1, -(-(max_tokens - written) // policy.attempt_tokens))
-    edges = candidate_edges(policy, state.probability)
-    path = sample_path(policy, edges, needed, rng, made=len(state.candidates))
-    digits = script.digits(answers(state.index, policy))
+    path = sample_path(policy, edges, needed, rng, made=state.made)
     thought = script.thought(path, digits, fresh=state.fresh, mid_paragraph=state.mid_paragraph)
     parts.append(thought)
     written += len(thought)
     if path.ending == "looped":
         parts.append(script.loop(max_tokens - written))
     elif path.ending == "concluded":
-        parts += [script.close, script.final_answer(digits[path.candidates[-1]])]
+        stays = state.verified and not path.accepted[-1]
+        answer = _best(script, state) if stays else digits[path.candidates[-1]]
+        parts += [script.close, script.final_answer(answer)]
     return np.concatenate(parts)
+
+
+def _best(script: Script, state: State) -> np.ndarray:
+    """Token ids of the digits of the best candidate so far, int32[3]."""
+    return script.digits(np.array([state.best]))[0]
+
+
+def first_stop_string(ids: np.ndarray, stop_strings: Sequence[str]) -> int | None:
+    """Number of tokens up to and with the one that completes the first of the stop strings; None without any."""
+    if not stop_strings:
+        return None
+    texts = [load_tokenizer().decode([token], skip_special_tokens=False) for token in ids.tolist()]
+    written = "".join(texts)
+    ends = [at + len(stop) for stop in stop_strings if (at := written.find(stop)) >= 0]
+    return int(np.searchsorted(np.cumsum([len(each) for each in texts]), min(ends))) + 1 if ends else None
 
 
 class MarkovEngine:
@@ -107,8 +132,7 @@ class MarkovEngine:
     ``seed`` fixes the engine's own generator, from which requests without a seed draw in the order in which
     they come; a request's own seed fixes its completion (together with its prompt, so that one seed for all
     problems does not correlate them). ``seconds_per_token`` makes every request take its time, as a server
-    would. Temperature, top-p and top-k change nothing: the policy is the distribution. Stop strings are
-    refused.
+    would. Temperature, top-p and top-k change nothing: the policy is the distribution.
     """
 
     def __init__(self, policy: MarkovPolicy, seed: int | None = None, seconds_per_token: float = 0.0):
@@ -139,13 +163,14 @@ class MarkovEngine:
     def _generate(self, request: GenerationRequest) -> Generation:
         if request.max_tokens < 1:
             raise EngineError(f"max_tokens: {request.max_tokens} is below 1")
-        if request.stop_strings:
-            raise EngineError("the markov engine knows no stop strings; give stop_token_ids")
         state = state_from_prompt(request.prompt_token_ids)
         ids = write_completion(self._script, state, request.max_tokens, self._rng_of(request))
         ids = ids[: request.max_tokens]
         stops = np.flatnonzero(np.isin(ids, [self._script.end_token, *request.stop_token_ids]))
         prompt_tokens = len(request.prompt_token_ids)
+        at_string = first_stop_string(ids, request.stop_strings)
+        if at_string is not None and not (len(stops) and stops[0] < at_string):
+            return Generation(ids[:at_string], "stop", prompt_tokens=prompt_tokens)
         if not len(stops):
             return Generation(ids, "length", prompt_tokens=prompt_tokens)
         ids = ids[: stops[0] + 1]

@@ -32,6 +32,10 @@ class MarkovPolicy:
         True: every attempt boxes its candidate inside the thought. False: only the final answer is boxed.
     max_attempts
         The last candidate after this many attempts is the answer, accepted or not. None: no limit.
+    recall
+        Probability that an answer which is asked for after a closed thought (a probe, or a natural end that someone
+        else continues) is the best candidate of that thought: the last one that was verified to work, otherwise the
+        last one. If not, and where the thought has no candidate, it is a guess, with the chances of one attempt.
 
     Raises ValueError, naming the field, for values outside these meanings.
     """
@@ -45,9 +49,10 @@ class MarkovPolicy:
     distractor_decay: float = 0.6
     box_attempts: bool = True
     max_attempts: int | None = None
+    recall: float = 1.0
 
     def __post_init__(self) -> None:
-        for field in ("accept_right", "accept_wrong", "give_up", "loop"):
+        for field in ("accept_right", "accept_wrong", "give_up", "loop", "recall"):
             value = getattr(self, field)
             if not 0 <= value <= 1:
                 raise ValueError(f"{field}: {value} is not a probability in [0, 1]")
@@ -92,6 +97,12 @@ class MarkovPolicy:
             raise ValueError("box_attempts is false: attempts have no box")
         tail = text.pieces(text.proposal(100, True))
         return self.attempt_tokens - self.tail_tokens + tail.index(text.BOX[1]) + 1
+
+    @property
+    def proposal_end(self) -> int:
+        """Tokens of an attempt up to and with the question mark after its candidate."""
+        tail = text.pieces(text.proposal(100, self.box_attempts))
+        return self.attempt_tokens - self.tail_tokens + tail.index("?") + 1
 
     @property
     def conclusion_tokens(self) -> int:

@@ -87,6 +87,16 @@ def candidates_in(thought: str) -> list[int]:
     return [int(digits) for digits in found]
 
 
+def best_candidate(thought: str) -> tuple[int | None, bool]:
+    """What a (part of a) thought would answer, and whether it was verified: the last candidate that works, else the
+    last one; None where there is none."""
+    verified = re.findall(rf"(\d{{{CANDIDATE_DIGITS}}}){re.escape(VERDICT[True])}", thought)
+    if verified:
+        return int(verified[-1]), True
+    proposed = candidates_in(thought)
+    return (proposed[-1] if proposed else None), False
+
+
 def filler(tokens: int, variety: int) -> str:
     """Steps of exactly ``tokens`` tokens together (at least 3); another text for another ``variety``.
 

@@ -1,7 +1,7 @@
 """What is exactly true of a `MarkovPolicy`: answers at every budget, pass@k, maj@k, natural ends.
 
 Nothing is sampled here and nothing is shared with the estimators in ``extrap_eval.metrics``. All four ways to
-read the answer off a completion are covered. Not given: the truth of continued thoughts (probes, extensions).
+read the answer off a completion are covered. For continued thoughts see ``probe_truth`` and ``forcing_truth``.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def answer_distribution(
     the scoring's answer rule.
     """
     budgets = np.asarray(budgets)
-    shown, concluded = _chain(policy, probability, _attempts_within(policy, int(budgets.max(initial=0))))
+    shown, concluded = follow(policy, probability, attempts_within(policy, int(budgets.max(initial=0))))
     if policy.box_attempts and region == "anywhere":
-        visible = _count(policy, budgets, policy.box_end - policy.attempt_tokens)
+        visible = events_within(policy, budgets, policy.box_end - policy.attempt_tokens)
         return shown[np.minimum(visible, 1 if pick == "first" else len(shown) - 1)]
-    ended = concluded[_count(policy, budgets, policy.conclusion_box_end)]
+    ended = concluded[events_within(policy, budgets, policy.conclusion_box_end)]
     ended[:, 0] = 1 - ended.sum(axis=1)
     return ended
 
@@ -47,9 +47,9 @@ def finished_fraction(
 ) -> np.ndarray:
     """Fraction of completions that end of themselves within each budget, float64[B], mean over problems."""
     budgets = np.asarray(budgets)
-    attempts = _attempts_within(policy, int(budgets.max(initial=0)))
-    ended = [_chain(policy, p, attempts)[1].sum(axis=1) for p in probabilities]
-    return np.mean(ended, axis=0)[_count(policy, budgets, policy.conclusion_tokens)]
+    attempts = attempts_within(policy, int(budgets.max(initial=0)))
+    ended = [follow(policy, p, attempts)[1].sum(axis=1) for p in probabilities]
+    return np.mean(ended, axis=0)[events_within(policy, budgets, policy.conclusion_tokens)]
 
 
 def pass_at_k(
@@ -119,17 +119,17 @@ def _last(rival_terms: np.ndarray, rival: int, votes: int) -> np.ndarray:
     return rival_terms[..., rival, votes, None, None]
 
 
-def _attempts_within(policy: MarkovPolicy, tokens: int) -> int:
+def attempts_within(policy: MarkovPolicy, tokens: int) -> int:
     """Attempts that begin within so many tokens, at least 1."""
     return max(1, -(-(tokens - policy.header_tokens) // policy.attempt_tokens))
 
 
-def _count(policy: MarkovPolicy, budgets: np.ndarray, offset: int) -> np.ndarray:
+def events_within(policy: MarkovPolicy, budgets: np.ndarray, offset: int) -> np.ndarray:
     """How many of the events at header + a * attempt + offset tokens, a = 1, 2, …, lie within each budget."""
     return np.maximum((budgets - policy.header_tokens - offset) // policy.attempt_tokens, 0)
 
 
-def _chain(policy: MarkovPolicy, probability: float, attempts: int) -> tuple[np.ndarray, np.ndarray]:
+def follow(policy: MarkovPolicy, probability: float, attempts: int) -> tuple[np.ndarray, np.ndarray]:
     """The chain followed for so many attempts; two arrays float64[1 + attempts, 2 + distractors].
 
     Row a of the first: probability of each last candidate among the first a attempts, where attempts after

@@ -1,0 +1,114 @@
+"""A study: several models on one benchmark, sampled, probed and extended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from extrap_eval.cards.study import Study, StudyModel
+    from extrap_eval.engines.base import Engine
+    from extrap_eval.sampling.progress import Progress
+    from extrap_eval.steps.following import FollowPlan
+    from extrap_eval.steps.sample import SamplingPlan
+    from extrap_eval.store import Run
+
+# Opens the engine of a model: its plan, its run directory, the context that its requests need; with how many in flight.
+OpenEngine = Callable[["SamplingPlan", Path, int], "tuple[Engine, int]"]
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """What became of one model of a study."""
+
+    run: Path
+    variants: tuple[str, ...]
+    finished: int
+    tokens: int
+    seconds: float
+    missing: int
+    reasons: tuple[tuple[str, int], ...]
+
+
+def sampling_plans(study: Study) -> Iterator[tuple[StudyModel, SamplingPlan, Path]]:
+    """Every model with its plan and its run directory, in the study's order. Raises UserError as planning does."""
+    from extrap_eval.steps.sample import plan_sampling
+
+    for model in study.models:
+        stage = model.sample or study.stages.sample
+        plan = plan_sampling(
+            model.model,
+            study.benchmark,
+            tokenizer=model.tokenizer,
+            n=stage.n,
+            budget_max=stage.budget_max,
+            limit=stage.limit,
+            sampling=stage.sampling(),
+        )
+        yield model, plan, Path(study.out) / _file_name(plan.model.name)
+
+
+def follow_plans(study: Study, run: Run, tokenizer: str | None = None) -> list[FollowPlan]:
+    """The probes and extensions of a study on one of its runs. Raises UserError as planning does."""
+    from extrap_eval.cards.study import DRAWN
+    from extrap_eval.steps.forcing import plan_forcing
+    from extrap_eval.steps.probes import plan_probes
+
+    plans = []
+    for force in study.stages.force:  # their chains take longest, so they come first
+        options = force.model_dump(exclude={"mode", *DRAWN})
+        plans.append(plan_forcing(run, mode=force.mode, sampling=force.sampling(), tokenizer=tokenizer, **options))
+    for probe in study.stages.probe:
+        options = probe.model_dump(exclude={"at", "cap", "probe_text", *DRAWN})
+        options |= {"max_episodes": probe.cap, "text": probe.probe_text, "sampling": probe.sampling()}
+        plans.append(plan_probes(run, at=probe.at, tokenizer=tokenizer, **options))
+    return plans
+
+
+def run_model(
+    study: Study,
+    model: StudyModel,
+    plan: SamplingPlan,
+    path: Path,
+    open_engine: OpenEngine,
+    *,
+    sequential: bool = False,
+    seed: int | None = None,
+    progress: Progress | None = None,
+) -> StudyReport:
+    """Sample, probe and extend one model: all in one graph, or with ``sequential`` one stage after the other.
+
+    In one graph the probes and extensions of a finished trace are asked while the long tail of the others is still
+    sampled. Either way only what is missing is done. Raises UserError as sampling and following do.
+    """
+    from extrap_eval.steps.following import context_needed, follow
+    from extrap_eval.steps.sample import prepare_run, sample
+
+    run = prepare_run(plan, path)
+    plans = follow_plans(study, run, model.tokenizer)
+    context = max([plan.longest_prompt + plan.model.max_new_tokens, *(context_needed(run, p, True) for p in plans)])
+    began = time.monotonic()
+    if not sequential:
+        engine, in_flight = open_engine(plan, path, context)
+        done = follow(run, plans, engine, rollouts=True, concurrency=in_flight, seed=seed, progress=progress)
+        seconds = time.monotonic() - began
+        return StudyReport(
+            path, done.variants, done.finished, done.tokens, seconds, done.missing, tuple(done.reasons())
+        )
+    engine, in_flight = open_engine(plan, path, context)
+    sampled = sample(plan, run, engine, concurrency=in_flight, seed=seed, progress=progress)
+    finished, tokens, missing, reasons = sampled.finished, sampled.tokens, len(sampled.missing), sampled.reasons()
+    for each in plans if not missing else ():
+        engine, in_flight = open_engine(plan, path, context)
+        done = follow(run, [each], engine, concurrency=in_flight, seed=seed, progress=progress)
+        finished, tokens, missing = finished + done.finished, tokens + done.tokens, missing + done.missing
+        reasons += done.reasons()
+    seconds = time.monotonic() - began
+    return StudyReport(path, tuple(p.name for p in plans), finished, tokens, seconds, missing, tuple(reasons))
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-._" else "-" for c in name).lower()
