@@ -23,7 +23,7 @@ def command(tmp_path: Path) -> Command:
             capture_output=True,
             text=True,
             cwd=keywords.pop("cwd", tmp_path),
-            timeout=300,
+            timeout=keywords.pop("timeout", 300),
             **keywords,
         )
 

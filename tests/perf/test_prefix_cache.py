@@ -179,5 +179,5 @@ def test_probing_computes_hardly_more_than_the_different_prefixes(replicas: list
         print("  " + "".join(f"{cell:>17}" for cell in row))
         assert ratios["in order"] < ratios["any order"]
         assert computed["in order"] <= AT_MOST * least
-        if replicates == 4:  # with more, the last block of each answer's prompt is a larger part of short traces
+        if replicates == 4:  # with more, the last block of every prompt is a larger part of short traces
             assert ratios["in order"] <= AT_MOST

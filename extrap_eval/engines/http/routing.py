@@ -14,9 +14,11 @@ from extrap_eval.engines.http.ledger import Ledger
 from extrap_eval.engines.http.probe import Served
 from extrap_eval.engines.http.sizing import IN_FLIGHT_PER_ENDPOINT
 
-# A request leaves the server that holds its prefix only when that server is clearly the busier one.
+# A request leaves the server that holds its prefix only when that server is clearly the busier one. The requests of one
+# trace come many at a time (every answer to every probe), so an eighth of what a server should have is no reason yet.
 OVERLOAD_RATIO = 1.5
 OVERLOAD_SLACK = 8
+OVERLOAD_SHARE = 8
 # Where no server is known to hold the prefix, balance counts for more: the busiest one decides when a run ends.
 FRESH_RATIO = 1.1
 FRESH_SLACK = 1
@@ -118,7 +120,7 @@ def choose(
     if not affinity:
         return least
     if home in candidates:
-        preferred, ratio, slack = home, OVERLOAD_RATIO, OVERLOAD_SLACK
+        preferred, ratio, slack = home, OVERLOAD_RATIO, max(OVERLOAD_SLACK, home.bound // OVERLOAD_SHARE)
     else:
         preferred = max(candidates, key=lambda endpoint: _weight(affinity, endpoint.base))
         ratio, slack = FRESH_RATIO, FRESH_SLACK

@@ -22,6 +22,7 @@ from tests.engines.cluster.conftest import Cluster
 from tests.engines.cluster.ray_nodes import RayNode
 
 START_SECONDS = 600
+RUN_SECONDS = 1200  # on a machine that others use too
 GONE_SECONDS = 60
 
 
@@ -118,7 +119,7 @@ def test_sample_and_score_make_the_same_record_as_without_ray(
 def test_a_node_lost_in_the_middle_costs_nothing(
     cluster: Cluster, start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
-    process = start("--n", "96", "--out", "run")
+    process = start("--n", "48", "--out", "run")
     try:
 
         def both_work() -> bool:
@@ -135,7 +136,7 @@ def test_a_node_lost_in_the_middle_costs_nothing(
         before = len(stored(open_run(tmp_path / "run")))
         psutil.wait_procs(lost, timeout=GONE_SECONDS)
         assert not [p for p in lost if p.is_running()], "servers outlived their node"
-        assert process.wait(timeout=START_SECONDS) == 0, (tmp_path / "stderr.txt").read_text()
+        assert process.wait(timeout=RUN_SECONDS) == 0, (tmp_path / "stderr.txt").read_text()
     finally:
         process.kill()
         process.wait()
