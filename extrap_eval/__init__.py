@@ -11,6 +11,8 @@ The same steps as the ``extrap-eval`` command, as functions on paths and DataFra
     ee.curve("runs/first", budgets=[1024, 2048, 4096], ks=[1, 4])    # tidy DataFrame with intervals
     ee.extrapolation("runs/first")                                   # gain from B_tr to 2·B_tr, with a verdict
     ee.compare("runs/first", "runs/second")                          # paired differences at every budget
+    ee.plan_size("runs/pilot").designs                               # widths, detectable differences, tokens
+    ee.summary("runs/first").verdict                                 # the extrapolation report card
     ee.plot(["runs/first", "runs/second"], "curve.svg")
 
     probes = ee.plan_probes("runs/first", replicates=4)              # forced answers after every group of episodes
@@ -39,12 +41,14 @@ if TYPE_CHECKING:
     from extrap_eval.steps.following import follow
     from extrap_eval.steps.forcing import audit_table, force_table, forcing_table, plan_forcing
     from extrap_eval.steps.importing import import_run
+    from extrap_eval.steps.plan import plan_size
     from extrap_eval.steps.plot import plot
     from extrap_eval.steps.probe_curves import probe_votes
     from extrap_eval.steps.probes import plan_probes, probe_table
     from extrap_eval.steps.sample import open_engine, plan_sampling, prepare_run, sample
     from extrap_eval.steps.score import score
     from extrap_eval.steps.sliding import plan_sliding, window_curves
+    from extrap_eval.steps.summary import summary
     from extrap_eval.store import open_run
 
 # Where each public name lives; imported on first use, so that ``import extrap_eval`` costs nothing.
@@ -62,6 +66,8 @@ _HOMES = {
     "extrapolation": "extrap_eval.steps.curves",
     "sensitivity": "extrap_eval.steps.curves",
     "compare": "extrap_eval.steps.compare",
+    "plan_size": "extrap_eval.steps.plan",
+    "summary": "extrap_eval.steps.summary",
     "plot": "extrap_eval.steps.plot",
     "import_run": "extrap_eval.steps.importing",
     "follow": "extrap_eval.steps.following",
@@ -94,6 +100,7 @@ __all__ = [
     "plan_forcing",
     "plan_probes",
     "plan_sampling",
+    "plan_size",
     "plan_sliding",
     "plot",
     "prepare_run",
@@ -102,6 +109,7 @@ __all__ = [
     "sample",
     "score",
     "sensitivity",
+    "summary",
     "window_curves",
 ]
 

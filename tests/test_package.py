@@ -39,5 +39,10 @@ def test_the_wheel_carries_cards_and_tokenizer(tmp_path: Path) -> None:
         shipped = {f"extrap_eval/cards/shipped/{folder}/{path.name}" for path in (REPO / folder).glob("*.yaml")}
         assert shipped
         assert shipped <= held
+    for name in ("recipe.yaml", "reference.csv"):
+        recipes = {f"{path.parent.name}/{name}" for path in (REPO / "results").glob(f"*/{name}")}
+        assert recipes
+        assert {f"extrap_eval/cards/shipped/results/{recipe}" for recipe in recipes} <= held
+    assert not any(entry.endswith(".png") for entry in held)
     assert "extrap_eval/engines/markov/tokenizer/tokenizer.json" in held
     assert not any(name.startswith(("tests/", "results/")) for name in held)

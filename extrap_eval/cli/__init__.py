@@ -9,19 +9,23 @@ import typer
 from extrap_eval.cli import (
     calibrate,
     cards,
+    compare,
     demo,
     doctor,
     efficiency,
     episodes,
     force,
     importing,
+    plan,
     plot,
     probe,
     regret,
+    reproduce,
     run,
     sample,
     score,
     slide,
+    summary,
     table,
 )
 from extrap_eval.errors import UserError
@@ -42,11 +46,15 @@ app.command("table")(table.table)
 app.command("plot")(plot.plot)
 app.command("episodes")(episodes.episodes)
 app.command("run")(run.run)
+app.command("reproduce")(reproduce.reproduce)
 app.command("probe")(probe.probe)
 app.command("regret")(regret.regret)
 app.command("force")(force.force)
 app.command("slide")(slide.slide)
 app.command("efficiency")(efficiency.efficiency)
+app.command("compare")(compare.compare)
+app.command("plan")(plan.plan)
+app.command("summary")(summary.summary)
 app.command("import")(importing.import_)
 app.command("calibrate")(calibrate.calibrate)
 app.command("doctor")(doctor.doctor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,6 +28,12 @@ def calibrate(
     ] = None,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level of the intervals.")] = 0.95,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same table.")] = 0,
+    run: Annotated[
+        Path | None, typer.Option(help="Instead: hold this one run of a markov model against what is true of it.")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw truth against estimates into this .png, .svg or .pdf.")
+    ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Tidy CSV on stdout.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Tidy records as JSON on stdout.")] = False,
 ) -> None:
@@ -39,6 +46,9 @@ def calibrate(
     """
     if csv and json_:
         raise UserError("--csv and --json exclude each other")
+    if run is not None:
+        _one_run(run, level, figure, csv, json_)
+        return
     from rich.console import Console
     from rich.progress import Progress
 
@@ -68,11 +78,39 @@ def calibrate(
             f"{_span(100 * result['coverage'])} %, estimates are off by {_span(result['bias_se'])} "
             "standard errors"
         )
+    if figure is not None:
+        from extrap_eval.figures import save_figure, truth_against_estimates
+
+        typer.echo(str(save_figure(truth_against_estimates(result, level=level), figure)), err=csv or json_)
     if not result["passed"].all():
         failed = result[~result["passed"]]
         where = ", ".join(f"{row.metric} at {row.budget}" for row in failed.itertuples())
         typer.echo(f"not within limits: {where}", err=True)
         raise typer.Exit(1)
+
+
+def _one_run(run: Path, level: float, figure: Path | None, csv: bool, json_: bool) -> None:
+    from extrap_eval.cli.reproduce import readable
+    from extrap_eval.figures import reproduction, save_figure
+    from extrap_eval.steps.references import against_reference
+    from extrap_eval.steps.score import ensure_scored
+    from extrap_eval.steps.truth import truth_and_estimates
+
+    ensure_scored(run)
+    ours, truth = truth_and_estimates(run, level=level)
+    table = against_reference(ours, truth).rename(columns={"paper": "truth"})
+    if csv:
+        typer.echo(table.to_csv(index=False), nl=False)
+    elif json_:
+        typer.echo(table.to_json(orient="records"))
+    else:
+        shown = readable(table.rename(columns={"truth": "paper"})).rename(columns={"paper": "truth"})
+        typer.echo(draw(shown.to_dict("records")))
+        inside = int(table["within"].astype(bool).sum())
+        typer.echo(f"{inside} of {len(table)} true values lie within their {100 * level:g} % interval")
+    if figure is not None:
+        drawn = reproduction(ours, truth, title=f"{run.name}: estimates of one run and the truth", known_as="truth")
+        typer.echo(str(save_figure(drawn, figure)), err=csv or json_)
 
 
 def _readable(result: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Figures: each function takes a tidy table and returns a matplotlib Figure, with no pyplot state."""
 
 from extrap_eval.figures.budget_curve import budget_curve
+from extrap_eval.figures.difference import difference_curve
 from extrap_eval.figures.episodes import episode_histogram
 from extrap_eval.figures.forcing import forcing_curves, wait_bars
 from extrap_eval.figures.grid import attempt_grid
@@ -8,7 +9,9 @@ from extrap_eval.figures.outcomes import outcome_bands
 from extrap_eval.figures.passk_majk import passk_majk
 from extrap_eval.figures.probes import probe_curves, progress_histogram
 from extrap_eval.figures.regret import regret_curve
+from extrap_eval.figures.reproduction import reproduction
 from extrap_eval.figures.style import COLUMN, PAGE, save_figure
+from extrap_eval.figures.truth import truth_against_estimates
 from extrap_eval.figures.votes import one_thought_against_votes, votes_against_tokens
 
 __all__ = [
@@ -16,6 +19,7 @@ __all__ = [
     "PAGE",
     "attempt_grid",
     "budget_curve",
+    "difference_curve",
     "episode_histogram",
     "forcing_curves",
     "one_thought_against_votes",
@@ -24,7 +28,9 @@ __all__ = [
     "probe_curves",
     "progress_histogram",
     "regret_curve",
+    "reproduction",
     "save_figure",
+    "truth_against_estimates",
     "votes_against_tokens",
     "wait_bars",
 ]

@@ -10,8 +10,8 @@ import numpy as np
 
 from extrap_eval.errors import UserError
 from extrap_eval.metrics import efficiency, intervals
-from extrap_eval.steps.compare import refuse_unlike
 from extrap_eval.steps.curves import run_names
+from extrap_eval.steps.likeness import refuse_unlike
 from extrap_eval.steps.outcomes import RunOutcomes, as_run, outcomes, sampled_maximum
 from extrap_eval.steps.probes import arrays_of, probe_table
 
@@ -77,12 +77,13 @@ def token_ratios(
     Columns: model_a, model_b, benchmark, accuracy (``targets``, fractions; default: every five points between what the
     fewest votes of both reach and what both reach at all, or the latter), tokens_a, tokens_b (inf: never reached),
     ratio, low, high (paired: every resample draws the same problems for both).
-    Raises UserError for runs that cannot be compared, as ``steps.compare.compare`` does.
+    Raises UserError for runs that cannot be compared, as ``steps.compare.compare`` does, but that models may be sampled
+    each in its own way.
     """
     import pandas as pd
 
     a, b = as_run(run_a), as_run(run_b)
-    refuse_unlike(a, b, "default")
+    refuse_unlike(a, b, "default", allow=["sampling"])
     found_a, found_b = _whole(a, n), _whole(b, n)
     if found_a.problem_ids != found_b.problem_ids:
         raise UserError(f"{a.path} and {b.path} leave out different problems: score both again")

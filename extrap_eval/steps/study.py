@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from extrap_eval.cards.study import Study, StudyModel
+    from extrap_eval.cards.study import Stages, Study, StudyModel
     from extrap_eval.engines.base import Engine
     from extrap_eval.sampling.progress import Progress
     from extrap_eval.steps.following import FollowPlan
@@ -53,15 +53,20 @@ def sampling_plans(study: Study) -> Iterator[tuple[StudyModel, SamplingPlan, Pat
 
 def follow_plans(study: Study, run: Run, tokenizer: str | None = None) -> list[FollowPlan]:
     """The probes and extensions of a study on one of its runs. Raises UserError as planning does."""
+    return stage_plans(study.stages, run, tokenizer)
+
+
+def stage_plans(stages: Stages, run: Run, tokenizer: str | None = None) -> list[FollowPlan]:
+    """The probes and extensions that stages ask of a run. Raises UserError as planning does."""
     from extrap_eval.cards.study import DRAWN
     from extrap_eval.steps.forcing import plan_forcing
     from extrap_eval.steps.probes import plan_probes
 
     plans = []
-    for force in study.stages.force:  # their chains take longest, so they come first
+    for force in stages.force:  # their chains take longest, so they come first
         options = force.model_dump(exclude={"mode", *DRAWN})
         plans.append(plan_forcing(run, mode=force.mode, sampling=force.sampling(), tokenizer=tokenizer, **options))
-    for probe in study.stages.probe:
+    for probe in stages.probe:
         options = probe.model_dump(exclude={"at", "cap", "probe_text", *DRAWN})
         options |= {"max_episodes": probe.cap, "text": probe.probe_text, "sampling": probe.sampling()}
         plans.append(plan_probes(run, at=probe.at, tokenizer=tokenizer, **options))

@@ -24,4 +24,5 @@ done
 extrap-eval table "${paths[@]}" --csv > "$here/table.csv"
 extrap-eval plot "${paths[@]}" -o "$here/budget.png"
 extrap-eval plot "${paths[@]}" --figure forcing -o "$here/forcing.png"
+extrap-eval compare "${paths[@]}" --figure "$here/difference.png"
 extrap-eval plot "${paths[0]}" --figure passk -o "$here/passk.png"

@@ -29,7 +29,9 @@ def test_the_command_tree_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["sample", "score", "table", "plot", "import", "calibrate", "demo", "cards"])
+@pytest.mark.parametrize(
+    "name", ["sample", "score", "table", "plot", "import", "calibrate", "demo", "cards", "compare", "plan", "summary"]
+)
 def test_every_command_explains_itself(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "from extrap_eval.cli import main; main()", name, "--help"],

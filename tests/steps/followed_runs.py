@@ -28,6 +28,7 @@ def sampled_run(
     probabilities: Sequence[float] = (0.05, 0.2),
     name: str = "run",
     sampled: bool = True,
+    seed: int = SEED,
 ) -> Run:
     """``sampled``: otherwise there are only its prompts."""
     benchmark = folder / f"{name}.yaml"
@@ -38,7 +39,7 @@ def sampled_run(
     plan = plan_sampling("markov", str(benchmark), n=n, budget_max=budget_max)
     run = prepare_run(plan, folder / name)
     if sampled:
-        report = sample(plan, run, engine_of(run), concurrency=64, seed=SEED)
+        report = sample(plan, run, engine_of(run), concurrency=64, seed=seed)
         assert report.missing == ()
     return open_run(run.path)
 

@@ -40,6 +40,7 @@ def scored_run(
     gold_errors: dict[str, str] | None = None,
     versions: dict[str, Any] = VERSIONS,
     texts: str = "problem",
+    sampling: dict[str, Any] | None = None,
 ) -> Run:
     problems = [Problem(f"p{i}", f"{texts} {i}", "7", "integer") for i in range(len(samples))]
     budget = {"tokens": 100, "source": "test"}
@@ -54,7 +55,8 @@ def scored_run(
         problems=problems,
         prompts={problem.id: np.arange(3, dtype=np.int32) for problem in problems},
         token_table=None,
-        settings={"temperature": 0.6, "top_p": 0.95, "top_k": -1, "max_tokens": max_tokens, "stop_token_ids": (7,)},
+        settings={"temperature": 0.6, "top_p": 0.95, "top_k": -1, "max_tokens": max_tokens, "stop_token_ids": (7,)}
+        | (sampling or {}),
         n=max(map(len, samples)),
     )
     there = [
