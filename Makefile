@@ -28,7 +28,7 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 quick: $(VENV)/.test
 	$(BIN)/pytest -q -n auto --dist loadgroup -m 'not perf and not engine and not slow'

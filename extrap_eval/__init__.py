@@ -14,6 +14,7 @@ The same steps as the ``extrap-eval`` command, as functions on paths and DataFra
     ee.plan_size("runs/pilot").designs                               # widths, detectable differences, tokens
     ee.summary("runs/first").verdict                                 # the extrapolation report card
     ee.plot(["runs/first", "runs/second"], "curve.svg")
+    ee.write_report(["runs/first", "runs/second"], "report.html")    # curves, problem grid and every trace, as a page
 
     probes = ee.plan_probes("runs/first", replicates=4)              # forced answers after every group of episodes
     ee.follow(run, [probes], ee.open_engine("markov", plan, max_in_flight=256))
@@ -36,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 from extrap_eval.errors import UserError
 
 if TYPE_CHECKING:
+    from extrap_eval.report.build import write_report
     from extrap_eval.steps.compare import compare
     from extrap_eval.steps.curves import curve, curves, extrapolation, outcome_table, outcomes, sensitivity
     from extrap_eval.steps.following import follow
@@ -80,6 +82,7 @@ _HOMES = {
     "audit_table": "extrap_eval.steps.forcing",
     "plan_sliding": "extrap_eval.steps.sliding",
     "window_curves": "extrap_eval.steps.sliding",
+    "write_report": "extrap_eval.report.build",
 }
 
 __all__ = [
@@ -111,6 +114,7 @@ __all__ = [
     "sensitivity",
     "summary",
     "window_curves",
+    "write_report",
 ]
 
 

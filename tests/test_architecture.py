@@ -21,7 +21,8 @@ ROWS = [
     {"store"},
     {"sampling", "importers", "preflight"},
     {"steps"},
-    {"cli", "report"},
+    {"report"},
+    {"cli"},
 ]
 
 

@@ -45,4 +45,6 @@ def test_the_wheel_carries_cards_and_tokenizer(tmp_path: Path) -> None:
         assert {f"extrap_eval/cards/shipped/results/{recipe}" for recipe in recipes} <= held
     assert not any(entry.endswith(".png") for entry in held)
     assert "extrap_eval/engines/markov/tokenizer/tokenizer.json" in held
+    for name in ("page/page.html", "page/app.js", "katex/katex.min.js", "katex/LICENSE", "katex/fonts/OFL.txt"):
+        assert f"extrap_eval/report/{name}" in held
     assert not any(name.startswith(("tests/", "results/")) for name in held)

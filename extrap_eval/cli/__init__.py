@@ -20,6 +20,7 @@ from extrap_eval.cli import (
     plot,
     probe,
     regret,
+    report,
     reproduce,
     run,
     sample,
@@ -44,6 +45,7 @@ app.command("sample")(sample.sample)
 app.command("score")(score.score)
 app.command("table")(table.table)
 app.command("plot")(plot.plot)
+app.command("report")(report.report)
 app.command("episodes")(episodes.episodes)
 app.command("run")(run.run)
 app.command("reproduce")(reproduce.reproduce)

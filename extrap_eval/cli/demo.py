@@ -32,7 +32,6 @@ def demo(
     """
     from extrap_eval.cli.force import readable_audit
     from extrap_eval.cli.probe import readable_votes
-    from extrap_eval.cli.table import readable
     from extrap_eval.cli.terminal import draw
     from extrap_eval.sampling.progress import progress_line
     from extrap_eval.steps.curves import curves, extrapolation_sentences
@@ -43,6 +42,7 @@ def demo(
     from extrap_eval.steps.probes import plan_probes
     from extrap_eval.steps.sample import open_engine, plan_sampling, prepare_run, sample
     from extrap_eval.steps.score import ensure_scored
+    from extrap_eval.steps.tables import readable
 
     if model not in DEMOS:
         raise UserError(f"--model: {model} is not one of {', '.join(DEMOS)}")

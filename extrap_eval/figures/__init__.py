@@ -10,7 +10,7 @@ from extrap_eval.figures.passk_majk import passk_majk
 from extrap_eval.figures.probes import probe_curves, progress_histogram
 from extrap_eval.figures.regret import regret_curve
 from extrap_eval.figures.reproduction import reproduction
-from extrap_eval.figures.style import COLUMN, PAGE, save_figure
+from extrap_eval.figures.style import COLUMN, PAGE, figure_svg, save_figure
 from extrap_eval.figures.truth import truth_against_estimates
 from extrap_eval.figures.votes import one_thought_against_votes, votes_against_tokens
 
@@ -21,6 +21,7 @@ __all__ = [
     "budget_curve",
     "difference_curve",
     "episode_histogram",
+    "figure_svg",
     "forcing_curves",
     "one_thought_against_votes",
     "outcome_bands",

@@ -45,6 +45,8 @@ RC: dict[Any, Any] = {
     "hatch.linewidth": 0.4,
 }
 
+_FILES: dict[Any, Any] = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "extrap-eval"}
+
 # Distinct under the common colour-vision deficiencies (after Okabe and Ito, and Tol) and alternating in
 # lightness, so that neighbours stay apart in grey; the markers differ as well.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#882255", "#8C8C8C")
@@ -228,7 +230,18 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     if kind not in metadata:
         raise UserError(f"{target}: figures are saved as .png, .svg or .pdf, not {kind or 'without a suffix'!r}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    settings: dict[Any, Any] = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "extrap-eval"}
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(_FILES):
         figure.savefig(target, dpi=300, metadata=metadata[kind])
     return target
+
+
+def figure_svg(figure: Figure) -> bytes:
+    """What ``save_figure`` would write as .svg."""
+    import io
+
+    import matplotlib
+
+    drawn = io.BytesIO()
+    with matplotlib.rc_context(_FILES):
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+    return drawn.getvalue()

@@ -65,6 +65,18 @@ class WaitAudit:
     tokens: Estimate
 
 
+def fates_of(class_id: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """Which of ``FATES`` the answer had between two places, one of them each: bool (P, n, 5, W - 1).
+
+    ``class_id`` int (P, n, W) with -1 for no answer, ``correct`` bool (P, n, W).
+    """
+    before, after = correct[..., :-1], correct[..., 1:]
+    same = class_id[..., :-1] == class_id[..., 1:]
+    return np.stack(
+        [before & ~after, ~before & after, before & after, ~before & ~after & same, ~before & ~after & ~same], axis=2
+    )
+
+
 def wait_audit(
     class_id: np.ndarray,
     correct: np.ndarray,
@@ -82,12 +94,8 @@ def wait_audit(
     is still none, otherwise it is "other_wrong". Shares are means over traces, then problems.
     """
     has = np.ones(correct.shape, dtype=bool) if there is None else there
-    before, after = correct[..., :-1], correct[..., 1:]
-    same = class_id[..., :-1] == class_id[..., 1:]
     both = has[..., :-1] & has[..., 1:]
-    fates = np.stack(
-        [before & ~after, ~before & after, before & after, ~before & ~after & same, ~before & ~after & ~same], axis=2
-    )  # (P, n, 5, W - 1)
+    fates = fates_of(class_id, correct)
     shares = np.where(both[:, :, None], fates, np.nan)
     used = np.diff(np.asarray(tokens, np.float64), axis=-1)
     change = shares[:, :, 1] - shares[:, :, 0]  # (P, n, W - 1)

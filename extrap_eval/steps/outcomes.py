@@ -16,7 +16,7 @@ from extrap_eval.scoring.outcomes import Verdict, sample_outcomes
 from extrap_eval.scoring.timeline import AnswerRule, answer_index
 
 if TYPE_CHECKING:
-    from extrap_eval.store import Run
+    from extrap_eval.store import Run, ScoreLayer
 
 Metric = Literal["pass@k", "maj@k", "finished"]
 
@@ -68,13 +68,7 @@ def outcomes(
     if not ids:
         raise UserError(f"{run.path}: no problem has a usable reference answer: mend the benchmark card")
     place = {id: i for i, id in enumerate(ids)}
-    judged: dict[str, dict[str, tuple[Verdict, int]]] = {id: {} for id in ids}
-    answers = scores.answers()
-    columns = (answers[name].tolist() for name in ("problem_id", "answer", "verdict", "class_id"))
-    for id, answer, verdict, number in zip(*columns, strict=True):
-        if id in judged:
-            judged[id][answer] = (cast(Verdict, verdict), number)
-
+    judged = judged_answers(scores, ids)
     shape = (len(ids), count)
     n_tokens = np.full(shape, -1, dtype=np.int32)
     finished = np.zeros(shape, dtype=bool)
@@ -116,6 +110,17 @@ def outcomes(
         finished=finished,
         left_out=left_out,
     )
+
+
+def judged_answers(scores: ScoreLayer, problem_ids: Sequence[str]) -> dict[str, dict[str, tuple[Verdict, int]]]:
+    """Problem id -> answer -> its verdict and equivalence class, for these problems."""
+    judged: dict[str, dict[str, tuple[Verdict, int]]] = {id: {} for id in problem_ids}
+    answers = scores.answers()
+    columns = (answers[name].tolist() for name in ("problem_id", "answer", "verdict", "class_id"))
+    for id, answer, verdict, number in zip(*columns, strict=True):
+        if id in judged:
+            judged[id][answer] = (cast(Verdict, verdict), number)
+    return judged
 
 
 def problem_values(

@@ -32,13 +32,29 @@ def plot(
     level: float = 0.95,
     rule: AnswerRule = AnswerRule(),
 ) -> Path:
-    """Draw one figure of scored runs and return the path written (.png, .svg or .pdf by its suffix).
+    """Draw one figure of scored runs (see ``draw``) and return the path written (.png, .svg or .pdf by its suffix)."""
+    from extrap_eval.figures import save_figure
+
+    return save_figure(draw(runs, figure=figure, budgets=budgets, ks=ks, n=n, level=level, rule=rule), out)
+
+
+def draw(
+    runs: Sequence[str | Path | Run],
+    *,
+    figure: str = "budget",
+    budgets: Sequence[int] | None = None,
+    ks: Sequence[int] | None = None,
+    n: int | None = None,
+    level: float = 0.95,
+    rule: AnswerRule = AnswerRule(),
+) -> Figure:
+    """One figure of scored runs.
 
     ``figure``: "budget" (pass@1 against budget, every run in one panel), "passk" (pass@k and maj@k against k), "votes"
     (maj@k of whole completions against their tokens) or "outcomes" (what became of every sample at each budget; one
     run). Raises UserError for anything the runs cannot show.
     """
-    from extrap_eval.figures import budget_curve, outcome_bands, passk_majk, save_figure, votes_against_tokens
+    from extrap_eval.figures import budget_curve, outcome_bands, passk_majk, votes_against_tokens
     from extrap_eval.steps.curves import curves, outcome_table
     from extrap_eval.steps.efficiency import vote_table
 
@@ -47,17 +63,15 @@ def plot(
     if figure == "outcomes":
         if len(runs) != 1:
             raise UserError(f"--figure outcomes draws one run, not {len(runs)}: call it once per run")
-        drawn = outcome_bands(
+        return outcome_bands(
             outcome_table(runs[0], budgets=budgets, n=n, rule=rule),
             curves(runs, budgets=budgets, ks=[1], n=n, level=level, rule=rule),
         )
-    elif figure == "votes":
-        drawn = votes_against_tokens(vote_table(runs, ks=ks, n=n, level=level))
-    elif figure == "passk":
-        drawn = passk_majk(curves(runs, budgets=budgets, ks=ks, n=n, level=level, rule=rule))
-    else:
-        drawn = budget_curve(curves(runs, budgets=budgets, ks=[1], n=n, level=level, rule=rule))
-    return save_figure(drawn, out)
+    if figure == "votes":
+        return votes_against_tokens(vote_table(runs, ks=ks, n=n, level=level))
+    if figure == "passk":
+        return passk_majk(curves(runs, budgets=budgets, ks=ks, n=n, level=level, rule=rule))
+    return budget_curve(curves(runs, budgets=budgets, ks=[1], n=n, level=level, rule=rule))
 
 
 def plot_followed(
@@ -70,7 +84,23 @@ def plot_followed(
     budgets: Sequence[int] | None = None,
     level: float = 0.95,
 ) -> Path:
-    """Draw what was asked of the traces of runs, and return the path written.
+    """Draw what was asked of the traces of runs (see ``draw_followed``), and return the path written."""
+    from extrap_eval.figures import save_figure
+
+    drawn = draw_followed(runs, figure=figure, variant=variant, baseline=baseline, budgets=budgets, level=level)
+    return save_figure(drawn, out)
+
+
+def draw_followed(
+    runs: str | Path | Run | Sequence[str | Path | Run],
+    *,
+    figure: str,
+    variant: str | None = None,
+    baseline: str | Path | None = None,
+    budgets: Sequence[int] | None = None,
+    level: float = 0.95,
+) -> Figure:
+    """What was asked of the traces of runs, drawn.
 
     ``figure``: "probes" ([maj@p]_j against tokens, with the pass@k of the run ``baseline``, which answers at once),
     "progress" (what each group of episodes adds), "regret" (by tokens, continued by forcing where there is some) and
@@ -83,7 +113,7 @@ def plot_followed(
     from extrap_eval.steps import probe_curves
     from extrap_eval.steps.regret import regret_of_runs
 
-    paths = [runs] if isinstance(runs, (str, Path)) else list(runs)
+    paths = [*runs] if isinstance(runs, Sequence) and not isinstance(runs, str) else [runs]
     if figure not in FOLLOWED:
         raise UserError(f"--figure: {figure} is not one of {', '.join((*FIGURES, *FOLLOWED))}")
     if len(paths) != 1 and (figure not in OF_SEVERAL or not paths):
@@ -91,35 +121,32 @@ def plot_followed(
     run = paths[0]
     if figure == "probes":
         direct = None if baseline is None else probe_curves.direct_baseline(baseline, beside=run, level=level)
-        table = probe_curves.probe_votes(run, variant, level=level)
-        drawn = figures.probe_curves(table, direct=direct)
-    elif figure == "progress":
-        drawn = _progress(paths, variant)
-    elif figure == "regret":
-        drawn = figures.regret_curve(regret_of_runs(paths, "tokens", variant, budgets=budgets, level=level))
-    elif figure == "regret-groups":
-        drawn = figures.regret_curve(regret_of_runs(paths, "groups", variant, level=level), by="groups")
-    elif figure == "grid":
+        return figures.probe_curves(probe_curves.probe_votes(run, variant, level=level), direct=direct)
+    if figure == "progress":
+        return _progress(paths, variant)
+    if figure == "regret":
+        return figures.regret_curve(regret_of_runs(paths, "tokens", variant, budgets=budgets, level=level))
+    if figure == "regret-groups":
+        return figures.regret_curve(regret_of_runs(paths, "groups", variant, level=level), by="groups")
+    if figure == "grid":
         from extrap_eval.steps.efficiency import attempt_tables
 
         cells, equal = attempt_tables(run, variant, budgets=budgets, level=level)
-        drawn = figures.attempt_grid(cells, equal=equal)
-    elif figure == "forced-budgets":
-        drawn = two_ways_to_cut(run, probe_curves.forced_budgets(run, variant, level=level))
-    elif figure == "slide":
+        return figures.attempt_grid(cells, equal=equal)
+    if figure == "forced-budgets":
+        return two_ways_to_cut(run, probe_curves.forced_budgets(run, variant, level=level))
+    if figure == "slide":
         from extrap_eval.steps.sliding import window_curves
 
-        drawn = figures.one_thought_against_votes(window_curves(run, level=level))
-    elif figure == "wait":
+        return figures.one_thought_against_votes(window_curves(run, level=level))
+    if figure == "wait":
         from extrap_eval.steps.forcing import audit_table
 
-        drawn = figures.wait_bars(audit_table(run, variant, level=level))
-    else:
-        drawn = _forcing(paths, variant, level)
-    return figures.save_figure(drawn, out)
+        return figures.wait_bars(audit_table(run, variant, level=level))
+    return _forcing(paths, variant, level)
 
 
-def _progress(runs: Sequence[str | Path], variant: str | None) -> Figure:
+def _progress(runs: Sequence[str | Path | Run], variant: str | None) -> Figure:
     import pandas as pd
 
     from extrap_eval.figures import progress_histogram
@@ -147,7 +174,7 @@ def two_ways_to_cut(run: str | Path | Run, table: pd.DataFrame) -> Figure:
     return budget_curve(table.assign(model=named, metric="pass@k", k=1, training_budget=tokens))
 
 
-def _forcing(runs: Sequence[str | Path], variant: str | None, level: float) -> Figure:
+def _forcing(runs: Sequence[str | Path | Run], variant: str | None, level: float) -> Figure:
     """The extensions of every run that has some, beside the runs' own curves; both of the same samples."""
     import pandas as pd
 
@@ -158,9 +185,9 @@ def _forcing(runs: Sequence[str | Path], variant: str | None, level: float) -> F
     from extrap_eval.steps.outcomes import as_run
     from extrap_eval.steps.score import ensure_scored
 
-    for run in runs:
-        ensure_scored(run)
     opened = [as_run(run) for run in runs]
+    for run in opened:
+        ensure_scored(run.path)
     extended = [run for run in opened if run.variants("force")] or opened[:1]
     tables = [forcing_table(run, variant, level=level) for run in extended]
     samples = {run.path: find_variant(run, "force", variant).promise["samples"] for run in extended}
