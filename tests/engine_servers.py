@@ -3,8 +3,8 @@
 ``EXTRAP_EVAL_VLLM`` names the vllm executable and ``EXTRAP_EVAL_SGLANG`` the python that has sglang (defaults:
 ``.venv-vllm/bin/vllm`` and ``.venv-sglang/bin/python``, which ``.ci/install_vllm_cpu.sh .venv-vllm`` and
 ``.ci/install_sglang_cpu.sh .venv-sglang`` make). A server serves one test file, on one core, and ends with it, because
-even idle it keeps that core busy. A test that needs one is marked ``engine`` by itself, and all tests so marked go to the
-same xdist worker.
+even idle it keeps that core busy. A test that needs one is marked ``engine`` by itself, and all tests so marked go to
+the same xdist worker.
 """
 
 from __future__ import annotations
