@@ -79,7 +79,8 @@ CAUSES = (
         "{model} has a context of {most} tokens and {asked} are wanted: lower --budget-max",
     ),
     _cause(
-        r"Model architectures? \[?'?(?P<name>\w+)[^\n]{0,80}?(?:not supported|failed to be inspected)",
+        r"(?:Model architectures? \[?'?|Cannot find model module\. ')(?P<name>\w+)[^\n]{0,80}?"
+        r"(?:not supported|failed to be inspected|is not a registered model)",
         "this {kind} does not know the architecture {name} of {model}: use a newer {kind}, or the other engine",
     ),
     _cause(

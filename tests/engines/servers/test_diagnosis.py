@@ -22,6 +22,11 @@ SAID: list[tuple[EngineKind, str, str]] = [
         "this vllm does not know the architecture NoSuchForCausalLM of org/model",
     ),
     (
+        "sglang",
+        "ValueError: Cannot find model module. 'NoSuchForCausalLM' is not a registered model in the Transformers library",
+        "this sglang does not know the architecture NoSuchForCausalLM of org/model",
+    ),
+    (
         "vllm",
         "  Value error, The checkpoint you are trying to load has model type `nosuch` but Transformers does not "
         "recognize this architecture.",

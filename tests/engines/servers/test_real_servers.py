@@ -55,8 +55,10 @@ def request(prompt: np.ndarray, tokens: int = 200, affinity: str = "") -> Genera
     return GenerationRequest(prompt, max_tokens=tokens, temperature=1.0, top_p=1.0, affinity=affinity)
 
 
-async def ask(fleet: ServerFleet, prompt: np.ndarray, number: int, tokens: int = 200) -> list[Generation]:
-    asked = (fleet.generate(request(prompt, tokens, affinity=f"trace {i}")) for i in range(number))
+async def ask(
+    fleet: ServerFleet, prompt: np.ndarray, number: int, tokens: int = 200, of: str = "trace"
+) -> list[Generation]:
+    asked = (fleet.generate(request(prompt, tokens, affinity=f"{of} {i}")) for i in range(number))
     return await asyncio.gather(*asked)
 
 
@@ -115,7 +117,8 @@ async def test_two_vllm_servers(vllm_python: Path, small_model: Path, prompt: np
         await serving(fleet, 2)
         assert [state.restarts for state in fleet.states()] == [1, 1]
         everybody |= set(family(second.pid))
-        assert {g.server for g in await ask(fleet, prompt, 16)} == {str(s.url) for s in fleet.states()}
+        # (Those traces now belong to the server that took them over.)
+        assert {g.server for g in await ask(fleet, prompt, 16, of="new")} == {str(s.url) for s in fleet.states()}
     assert not any(map(alive, everybody))
     assert shared_memory() <= before
     for log in (first.log, second.log):
@@ -191,7 +194,7 @@ def test_ctrl_c_on_the_command_leaves_nothing_and_it_goes_on(
 ) -> None:
     arguments = [
         *("sample", "--model", str(small_model), "--benchmark", "residue_search_tiny", "--n", "40"),
-        *("--budget-max", "900", "--out", "run", "--engine", "vllm", "--engine-python", str(vllm_python)),
+        *("--budget-max", "300", "--out", "run", "--engine", "vllm", "--engine-python", str(vllm_python)),
         *("--gpus", "0", "--gpu-memory", "0.05", "--concurrency", "16"),
     ]
     command = [sys.executable, "-c", "from extrap_eval.cli import main; main()", *arguments]
@@ -217,7 +220,7 @@ def test_ctrl_c_on_the_command_leaves_nothing_and_it_goes_on(
     stored = [(c.problem_id, c.sample_index) for c in run.completions(columns=[])]
     assert len(stored) == len(set(stored)) == 480
     assert run.missing() == []
-    assert run.copies(at_least=64) == 0
+    assert run.copies(at_least=200) < 0.05 * 480  # a few by chance; servers of one seed would repeat all
     engines = [invocation["engine"] for invocation in run.manifest.invocations]
     assert [len(engine["commands"]) for engine in engines] == [2, 1]
 
