@@ -23,7 +23,7 @@ SAID: list[tuple[EngineKind, str, str]] = [
     ),
     (
         "sglang",
-        "ValueError: Cannot find model module. 'NoSuchForCausalLM' is not a registered model in the Transformers library",
+        "ValueError: Cannot find model module. 'NoSuchForCausalLM' is not a registered model in the Transformers",
         "this sglang does not know the architecture NoSuchForCausalLM of org/model",
     ),
     (
