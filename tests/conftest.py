@@ -26,8 +26,10 @@ settings.load_profile("any machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A job started in the background ignores Ctrl-C, and so would the processes of tests that send it.
+    # A job started in the background ignores Ctrl-C, one under nohup the end of its terminal, and so would the
+    # processes of tests that send these.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -73,6 +73,7 @@ def test_limit_samples_only_the_first_problems(command: Command, small_benchmark
         "finished": 8,
         "missing": 0,
         "tokens": 0,
+        "replicas": [],
         "seconds": 0,
         "failures": {},
     }

@@ -69,7 +69,7 @@ def test_killed_and_resumed(command: Command, small_model: Path, tmp_path: Path)
     assert table is not None
     assert all("mod" in table.decode(c.token_ids) for c in completions)  # it really works on the problem
     for entry in run.manifest.invocations:
-        assert (entry["engine"]["kind"], entry["engine"]["context_length"]) == ("local", 4096)
+        assert (entry["engine"]["kind"], entry["engine"]["context_length"]) == ("local", 5120)
         assert str(small_model) not in json.dumps(entry["engine"])
     assert "pass@1" in command("table", "run").stdout
 
@@ -77,7 +77,7 @@ def test_killed_and_resumed(command: Command, small_model: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        (["--budget-max", "5000"], "4096"),
+        (["--budget-max", "6000"], "5120"),
         (["--device", "toaster"], "device toaster"),
         (["--model", "markov"], "--engine local needs weights"),
         (["--engine", "lokal"], "local"),

@@ -142,7 +142,7 @@ def test_servers_that_do_not_start(command: Command, engine_python: Path, tmp_pa
     ("more", "said"),
     [
         (("--replicas", "999"), r"error: 999 x 1 CPUs wanted .* lower --replicas or --tp"),
-        (("--gpus", "9"), r"error: --gpus 9: this machine shows \d"),
+        (("--gpus", "9"), r"error: --gpus 9: this machine shows \d .*; ask for fewer"),
         (("--server-arg", "--port=1"), r"error: --server-arg --port: this one is set by extrap-eval; leave it out"),
         (("--engine", "sglang"), r"error: --engine-python \S+: there is no sglang in that environment; .*"),
         (("--engine-python", "/no/such"), r"error: --engine-python /no/such: there is no such interpreter; .*"),
