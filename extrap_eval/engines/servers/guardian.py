@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -166,14 +167,17 @@ def _end_everything(session: int, *, gently: bool) -> None:
     process where the system supports that (Linux); elsewhere those in the server's session are found.
 
     ``gently``: the server has ended by itself, so what it left gets a moment to do the same. Python's trackers
-    of shared resources always do: they remove the shared memory of the processes that are gone.
+    of shared resources always do: they remove the shared memory of the processes that are gone. What they leave
+    (they may have been killed as well, or be slow) is removed here.
     """
     deadline = time.monotonic() + LAST_WAIT
     spared = _is_tracker if not gently else _anything
+    shared: set[Path] = set()
     while time.monotonic() < deadline:
         left = [p for p in psutil.Process().children(recursive=True) if _alive(p)] or in_session(session)
         if not left:
-            return
+            break
+        shared |= _shared_memory(p.pid for p in left)
         for process in left:
             with contextlib.suppress(psutil.Error):
                 if not spared(process):
@@ -182,6 +186,18 @@ def _end_everything(session: int, *, gently: bool) -> None:
         while any(map(_alive, left)) and time.monotonic() < soon:
             time.sleep(_TICK / 4)
         spared = _nothing
+    for segment in shared - _shared_memory(psutil.pids()):
+        segment.unlink(missing_ok=True)
+
+
+def _shared_memory(pids: Iterable[int]) -> set[Path]:
+    """The shared memory that these processes have open by name (Linux; elsewhere none is found)."""
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
+            found |= {Path(line[line.index("/dev/shm/") :]) for line in lines if "/dev/shm/" in line}
+    return {path for path in found if not path.name.endswith(" (deleted)")}
 
 
 def in_session(session: int) -> list[psutil.Process]:
