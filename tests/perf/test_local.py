@@ -39,6 +39,8 @@ def endless_model(small_model: Path, tmp_path_factory: pytest.TempPathFactory) -
     for name in ("config.json", "generation_config.json"):
         settings = json.loads((folder / name).read_text())
         (folder / name).write_text(json.dumps(settings | {"eos_token_id": None}))
+    words = json.loads((folder / "tokenizer_config.json").read_text())  # vLLM ends at the tokenizer's end token as well
+    (folder / "tokenizer_config.json").write_text(json.dumps(words | {"eos_token": None}))
     return folder
 
 
