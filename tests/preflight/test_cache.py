@@ -171,10 +171,12 @@ def test_vllm_reserves_as_much() -> None:
     command = [vllm.parent / "python", "-c", VLLM_SAYS, json.dumps(asked)]
     said = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
     full, latent = json.loads(said.splitlines()[-1])
-    per_layer = [
-        cache_shape(config).per_token() / config["num_hidden_layers"]
-        for config in (QWEN3_1_7B, R1_QWEN_7B, GPT_2 | {"torch_dtype": "bfloat16"}, DEEPSEEK_V3)
+    attending = [
+        (QWEN3_1_7B, 28, full[0]),
+        (R1_QWEN_7B, 28, full[1]),
+        (QWEN3_NEXT, 12, full[2]),
+        (GPT_2 | {"torch_dtype": "bfloat16"}, 12, full[3]),
+        (DEEPSEEK_V3, 61, latent[0]),
     ]
-    next_layer = cache_shape(QWEN3_NEXT).per_token() / 12
-    assert [full[0], full[1], full[3], latent[0]] == per_layer
-    assert full[2] == next_layer
+    for config, layers, expected in attending:
+        assert cache_shape(config).per_token() / layers == expected
