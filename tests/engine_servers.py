@@ -234,6 +234,7 @@ def sglang_server(sglang_process: EngineServer) -> EngineServer:
     return _alive(sglang_process)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"vllm_server", "sglang_server"} & set(getattr(item, "fixturenames", ())):

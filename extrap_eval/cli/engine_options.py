@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from extrap_eval.engines.base import Engine
+    from extrap_eval.engines.servers.places import Places
     from extrap_eval.steps.sample import SamplingPlan
     from extrap_eval.steps.servers import ServerOptions
 
@@ -94,12 +95,14 @@ class EngineChoice:
         run: Path,
         *,
         context_length: int | None = None,
+        places: Places | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> tuple[Engine, int]:
         """The engine, not entered yet, and how many requests it is to have in flight.
 
         ``run``: where servers that are started here keep their logs; ``context_length``: tokens that they must hold
-        (None: the longest prompt and one completion); ``say`` is told of their start.
+        (None: the longest prompt and one completion); ``places``: what servers of several models started here share;
+        ``say`` is told of their start.
         """
         from extrap_eval.engines.base import Sized
         from extrap_eval.steps.cluster import open_cluster, served_on_ray
@@ -129,6 +132,7 @@ class EngineChoice:
                 context_length=context_length,
                 concurrency=self.concurrency,
                 patience_seconds=self.patience,
+                places=places,
                 say=say,
             )
             return fleet, fleet.in_flight_most()

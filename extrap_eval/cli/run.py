@@ -24,7 +24,7 @@ def run(
     study: Annotated[Path, typer.Argument(help="Study file (YAML).")],
     choice: EngineChoice,
     sequential: Annotated[
-        bool, typer.Option("--sequential", help="One stage after the other, instead of all in one graph.")
+        bool, typer.Option("--sequential", help="One model and one stage after the other, instead of overlapped.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be asked, send nothing.")] = False,
     json_: Json = False,
@@ -32,41 +32,56 @@ def run(
 ) -> None:
     """Sample, probe and extend every model of a study, one run directory each.
 
-    The probes and extensions of a finished trace are asked while other traces are still sampled, so that the servers
-    stay busy to the end. The same command continues after any interruption and does only what is missing. Engine
-    options given here hold for every model; those in the study file come first.
+    The probes and extensions of a finished trace are asked while other traces are still sampled, and the next model
+    begins in the tail of the last one, so that the servers stay busy to the end: those that have nothing left to do
+    make room for the next model's. The same command continues after any interruption and does only what is missing.
+    Engine options given here hold for every model; those in the study file come first.
     """
     from extrap_eval.cards.study import load_study
-    from extrap_eval.sampling.progress import progress_line
-    from extrap_eval.steps.study import run_model, sampling_plans
+    from extrap_eval.engines.servers.places import Places
+    from extrap_eval.sampling.progress import progress_lines
+    from extrap_eval.steps.servers import SERVED_HERE
+    from extrap_eval.steps.study import StudyReport, run_models, sampling_plans
 
     loaded = load_study(study)
-    silent = json_ or quiet
-    unfinished = []
-    for model, plan, path in sampling_plans(loaded):
-        if dry_run:
+    planned = list(sampling_plans(loaded))
+    if dry_run:
+        for model, plan, path in planned:
             _print_plan(loaded, model, plan, path)
-            continue
-        chosen = _choice_of(model, choice)
+        return
+    silent = json_ or quiet
+    places = Places()
+    unfinished = []
 
-        def open_engine(
-            plan: SamplingPlan, run: Path, context: int, chosen: EngineChoice = chosen
-        ) -> tuple[Engine, int]:
-            say = (lambda line: None) if silent else (lambda line: typer.echo(line, err=True))
-            return chosen.open(plan, run, context_length=context, say=say)
+    def open_engine(model: StudyModel, plan: SamplingPlan, path: Path, context: int) -> tuple[Engine, int]:
+        say = (lambda line: None) if silent else (lambda line: typer.echo(f"{plan.model.name}: {line}", err=True))
+        return _choice_of(model, choice).open(plan, path, context_length=context, places=places, say=say)
 
-        with progress_line(f"{plan.model.name} on {plan.benchmark.name}", silent=silent) as progress:
-            report = run_model(
-                loaded, model, plan, path, open_engine, sequential=sequential, seed=choice.seeded, progress=progress
-            )
+    def done(report: StudyReport) -> None:
         if json_:
             typer.echo(json.dumps(asdict(report) | {"run": str(report.run), "reasons": dict(report.reasons)}))
         else:
-            typer.echo(f"{path}: {report.finished} completions in {report.seconds:.1f} s, {report.missing} missing")
+            typer.echo(
+                f"{report.run}: {report.finished} completions in {report.seconds:.1f} s, {report.missing} missing"
+            )
             for reason, count in report.reasons[:5]:
                 typer.echo(f"  {count} x {reason}", err=True)
         if report.missing:
-            unfinished.append(path)
+            unfinished.append(report.run)
+
+    # What runs in this process, or what a cluster divides, is one model's at a time.
+    kinds = {_choice_of(model, choice).kind(plan) for model, plan, _ in planned}
+    with progress_lines(silent=silent) as titled:
+        run_models(
+            loaded,
+            planned,
+            open_engine,
+            sequential=sequential,
+            overlap=not sequential and kinds <= {*SERVED_HERE, "http"},
+            seed=choice.seeded,
+            progress=lambda plan: titled(f"{plan.model.name} on {plan.benchmark.name}"),
+            done=done,
+        )
     if unfinished:
         raise UserError(f"{', '.join(map(str, unfinished))}: not complete; the same command asks for the rest")
 

@@ -14,7 +14,7 @@ from extrap_eval.preflight.check import Check, ok, unchecked, warning
 from extrap_eval.preflight.exchange import Asked, complete
 
 NAME = "seeds"
-TOKENS = 48
+TOKENS = 160  # more than the words with which a model begins whatever the seed
 MEND = "start each server with a seed of its own (vLLM: --seed; SGLang: --random-seed)"
 
 

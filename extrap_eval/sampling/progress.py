@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TextIO
 
@@ -26,7 +26,7 @@ class Snapshot:
     """Where a stage is. ``stored`` samples were there before, ``finished`` ones are on disk since; ``total``
     counts both and what is to come. ``tokens`` are those finished since; ``tokens_per_second`` adds an
     estimate of those in flight. ``eta_seconds`` is None until something has finished. ``replicas``: the servers
-    at work, for an engine that has some.
+    at work, for an engine that has some. ``tail``: the engine could take more than there is to start now.
     """
 
     total: int
@@ -39,6 +39,7 @@ class Snapshot:
     tokens_per_second: float
     eta_seconds: float | None
     replicas: tuple[ReplicaWork, ...] = ()
+    tail: bool = False
 
 
 Progress = Callable[[Snapshot], None]
@@ -59,6 +60,7 @@ class Tally:
         self._tokens = 0
         self._fractions = 0.0  # finished lengths as fractions of their limits, summed up
         self._busy = 0.0  # seconds of all finished jobs
+        self._spare = False
 
     def expect(self, more: int, *, stored: int = 0) -> None:
         """So many further jobs are to come (fewer, when negative: a chain has ended early), so many more are there."""
@@ -67,6 +69,7 @@ class Tally:
 
     def started(self, job: Job) -> None:
         self._running[id(job)] = (self._clock(), job.request.max_tokens)
+        self._spare = False
 
     def finished(self, job: Job, generation: Generation) -> None:
         began, limit = self._running.pop(id(job))
@@ -80,6 +83,9 @@ class Tally:
     def failed(self, job: Job) -> None:
         del self._running[id(job)]
         self._failed += 1
+
+    def spare(self) -> None:
+        self._spare = True
 
     def snapshot(self) -> Snapshot:
         now = self._clock()
@@ -96,6 +102,7 @@ class Tally:
             seconds=seconds,
             tokens_per_second=(self._tokens + in_flight) / seconds if seconds > 0 else 0.0,
             eta_seconds=self._eta(now),
+            tail=self._spare,
         )
 
     def _eta(self, now: float) -> float | None:
@@ -123,30 +130,50 @@ def progress_line(title: str, *, silent: bool, stream: TextIO | None = None) -> 
 
     Yields the function to call with every snapshot, as often as there is one. ``silent`` shows nothing.
     """
-    if silent:
-        yield lambda snapshot: None
-        return
-    stream = stream or sys.stderr
-    with _live_line(title, stream) if stream.isatty() else _log_lines(title, stream) as progress:
-        yield progress
+    with progress_lines(silent=silent, stream=stream) as titled:
+        yield titled(title)
 
 
 @contextmanager
-def _live_line(title: str, stream: TextIO) -> Iterator[Progress]:
+def progress_lines(*, silent: bool, stream: TextIO | None = None) -> Iterator[Callable[[str], Progress]]:
+    """``progress_line`` for stages that run at once: yields what makes of a title the function to call."""
+    stream = stream or sys.stderr
+    if silent:
+        yield lambda title: lambda snapshot: None
+    elif stream.isatty():
+        with _live_lines(stream) as titled:
+            yield titled
+    else:
+        with ExitStack() as lines:
+            yield lambda title: lines.enter_context(_log_lines(title, stream))
+
+
+@contextmanager
+def _live_lines(stream: TextIO) -> Iterator[Callable[[str], Progress]]:
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
     console = Console(file=stream)
     with Live(console=console, auto_refresh=False) as live:
+        last: dict[str, Snapshot] = {}
 
-        def show(snapshot: Snapshot) -> None:
-            lines = [line(title, snapshot)]
-            if snapshot.replicas:
-                lines += block(snapshot.replicas, snapshot.seconds, rows=console.height - _AROUND)
-            live.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)
+        def titled(title: str) -> Progress:
+            def show(snapshot: Snapshot) -> None:
+                last[title] = snapshot
+                live.update(Text("\n".join(shown()), no_wrap=True, overflow="ellipsis"), refresh=True)
 
-        yield show
+            return show
+
+        def shown() -> Iterator[str]:
+            at_work = sum(bool(each.replicas and each.running) for each in last.values())
+            rows = (console.height - _AROUND - len(last) + 1) // max(1, at_work)
+            for title, each in last.items():
+                yield line(title, each)
+                if each.replicas and (each.running or len(last) == 1):
+                    yield from block(each.replicas, each.seconds, rows=rows)
+
+        yield titled
 
 
 @contextmanager

@@ -54,6 +54,10 @@ class Watcher(Protocol):
 
     def failed(self, job: Job) -> None: ...
 
+    def spare(self) -> None:
+        """The engine could take more than there is to start now."""
+        ...
+
 
 OnDone = Callable[[Job, Generation], Awaitable[Iterable[Job]]]
 
@@ -134,6 +138,7 @@ class _Crew:
                     return job
                 if self._running == 0:
                     break
+                self._watcher.spare()
             idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._idle.append(idle)
             await idle

@@ -158,6 +158,22 @@ def follow(
     Raises UserError when samples are missing that a plan goes on from, when something does not fit into the model's
     context, or when the engine cannot be reached.
     """
+    return run_to_the_end(
+        following(run, plans, engine, rollouts=rollouts, concurrency=concurrency, seed=seed, progress=progress)
+    )
+
+
+async def following(
+    run: Run,
+    plans: Sequence[FollowPlan],
+    engine: Engine,
+    *,
+    rollouts: bool = False,
+    concurrency: int = 256,
+    seed: int | None = None,
+    progress: Progress | None = None,
+) -> FollowReport:
+    """``follow`` as a coroutine."""
     from extrap_eval.sampling.following import follow_traces, missing_jobs
     from extrap_eval.steps.score import refuse_missing
 
@@ -166,26 +182,22 @@ def follow(
         for protocol in protocols:
             if protocol.needs_rollouts:
                 refuse_missing(run, protocol.samples)
-
-    async def go() -> FollowReport:
-        async with engine as ready:
-            for plan in plans:
-                _check_fits(run, plan, ready.info.context_length, rollouts)
-            variants = [run.put_variant(plan.kind, plan.settings, plan.promise)[0] for plan in plans]
-            run.record_engine(ready.info, {"variants": [variant.name for variant in variants]})
-            done = await follow_traces(
-                run, ready, protocols, rollouts=rollouts, concurrency=concurrency, seeded=seed, progress=progress
-            )
-        missing = 0
-        if done.failures or done.gave_up:
-            missing = sum(1 for _ in missing_jobs(run, protocols)) + (len(run.missing()) if rollouts else 0)
-        else:
-            for variant in variants:
-                run.complete_variant(variant)
-        names = tuple(variant.name for variant in variants)
-        return FollowReport(names, done.finished, done.tokens, done.seconds, missing, done.failures)
-
-    return run_to_the_end(go())
+    async with engine as ready:
+        for plan in plans:
+            _check_fits(run, plan, ready.info.context_length, rollouts)
+        variants = [run.put_variant(plan.kind, plan.settings, plan.promise)[0] for plan in plans]
+        run.record_engine(ready.info, {"variants": [variant.name for variant in variants]})
+        done = await follow_traces(
+            run, ready, protocols, rollouts=rollouts, concurrency=concurrency, seeded=seed, progress=progress
+        )
+    missing = 0
+    if done.failures or done.gave_up:
+        missing = sum(1 for _ in missing_jobs(run, protocols)) + (len(run.missing()) if rollouts else 0)
+    else:
+        for variant in variants:
+            run.complete_variant(variant)
+    names = tuple(variant.name for variant in variants)
+    return FollowReport(names, done.finished, done.tokens, done.seconds, missing, done.failures)
 
 
 def context_needed(run: Run, plan: FollowPlan, rollouts: bool = False) -> int:

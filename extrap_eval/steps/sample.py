@@ -228,15 +228,25 @@ def sample(
     ``seed`` sends one derived seed per request (needs an engine that honours it); None sends none.
     Raises UserError when prompt + budget do not fit into the model's context, or the engine cannot be reached.
     """
+    return run_to_the_end(sampling(plan, run, engine, concurrency=concurrency, seed=seed, progress=progress))
+
+
+async def sampling(
+    plan: SamplingPlan,
+    run: Run,
+    engine: Engine,
+    *,
+    concurrency: int = IN_FLIGHT,
+    seed: int | None = None,
+    progress: Progress | None = None,
+) -> SamplingReport:
+    """``sample`` as a coroutine."""
     from extrap_eval.sampling.rollouts import sample_rollouts
 
-    async def go() -> SamplingReport:
-        async with engine as ready:
-            _check_context(plan, ready.info.context_length)
-            run.record_engine(ready.info)
-            return await sample_rollouts(run, ready, concurrency=concurrency, seeded=seed, progress=progress)
-
-    return run_to_the_end(go())
+    async with engine as ready:
+        _check_context(plan, ready.info.context_length)
+        run.record_engine(ready.info)
+        return await sample_rollouts(run, ready, concurrency=concurrency, seeded=seed, progress=progress)
 
 
 def _check_context(plan: SamplingPlan, served: int | None) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from extrap_eval.engines.servers.fleet import ServerFleet
     from extrap_eval.engines.servers.launch import EngineKind, ServerSpec
     from extrap_eval.engines.servers.layout import Machine, Share
+    from extrap_eval.engines.servers.places import Places
     from extrap_eval.steps.sample import SamplingPlan
 
 SERVED_HERE: tuple[EngineKind, ...] = ("vllm", "sglang")
@@ -89,10 +90,11 @@ def open_fleet(
     context_length: int | None = None,
     concurrency: int | None = None,
     patience_seconds: float | None = None,
+    places: Places | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> ServerFleet:
     """Servers for a plan on this machine, not started yet; their logs will be in the run directory ``run``.
-    ``context_length`` as in ``server_spec``.
+    ``context_length`` as in ``server_spec``; ``places``: shared with the fleets of other models.
 
     Raises UserError when the engine is not installed, or the machine does not have what is asked for.
     """
@@ -106,7 +108,7 @@ def open_fleet(
     shares = _shares(spec, options, this_machine())
     key = secrets.token_urlsafe(24)
     replicas = [
-        LocalReplica(spec, share, number=i, log=run / LOGS / f"{kind}-{i}.log", api_key=key)
+        LocalReplica(spec, share, number=i, log=run / LOGS / f"{kind}-{i}.log", api_key=key, places=places)
         for i, share in enumerate(shares)
     ]
     return ServerFleet(

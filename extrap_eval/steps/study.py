@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from extrap_eval.steps.interrupts import run_to_the_end
+
 if TYPE_CHECKING:
     from extrap_eval.cards.study import Stages, Study, StudyModel
     from extrap_eval.engines.base import Engine
-    from extrap_eval.sampling.progress import Progress
+    from extrap_eval.sampling.progress import Progress, Snapshot
     from extrap_eval.steps.following import FollowPlan
     from extrap_eval.steps.sample import SamplingPlan
     from extrap_eval.store import Run
 
 # Opens the engine of a model: its plan, its run directory, the context that its requests need; with how many in flight.
-OpenEngine = Callable[["SamplingPlan", Path, int], "tuple[Engine, int]"]
+OpenEngine = Callable[["StudyModel", "SamplingPlan", Path, int], "tuple[Engine, int]"]
+_LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -73,42 +77,97 @@ def stage_plans(stages: Stages, run: Run, tokenizer: str | None = None) -> list[
     return plans
 
 
-def run_model(
+def run_models(
+    study: Study,
+    planned: Sequence[tuple[StudyModel, SamplingPlan, Path]],
+    open_engine: OpenEngine,
+    *,
+    sequential: bool = False,
+    overlap: bool = True,
+    seed: int | None = None,
+    progress: Callable[[SamplingPlan], Progress] | None = None,
+    done: Callable[[StudyReport], None] = lambda report: None,
+) -> None:
+    """Sample, probe and extend the models of a study, in its order.
+
+    Of one model everything is asked in one graph: the probes and extensions of a finished trace while the long tail of
+    the others is still sampled. ``overlap``: the next model begins when the last one has nothing more to start that
+    would fill its engine. ``sequential``: one stage after the other. In any case only what is missing is done.
+
+    ``progress`` makes the function that is told how far a model is; ``done`` is told what became of each. Raises
+    UserError as sampling and following do, and stops the other models then.
+    """
+
+    async def all_of_them() -> None:
+        tasks: set[asyncio.Task[None]] = set()
+
+        async def one(model: StudyModel, plan: SamplingPlan, path: Path, tail: asyncio.Event) -> None:
+            told = progress(plan) if progress is not None else None
+            done(await _run(study, model, plan, path, open_engine, sequential, seed, _until_tail(told, tail)))
+
+        try:
+            for model, plan, path in planned:
+                tail = asyncio.Event()
+                task = asyncio.create_task(one(model, plan, path, tail))
+                tasks.add(task)
+                while not (task.done() or (overlap and tail.is_set())):
+                    await asyncio.wait([task, *(each for each in tasks if not each.done())], timeout=_LOOK_SECONDS)
+                    _raise_first(tasks)
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    run_to_the_end(all_of_them())
+
+
+def _raise_first(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        if task.done():
+            task.result()
+
+
+def _until_tail(progress: Progress | None, tail: asyncio.Event) -> Progress:
+    def told(snapshot: Snapshot) -> None:
+        if snapshot.tail:
+            tail.set()
+        if progress is not None:
+            progress(snapshot)
+
+    return told
+
+
+async def _run(
     study: Study,
     model: StudyModel,
     plan: SamplingPlan,
     path: Path,
     open_engine: OpenEngine,
-    *,
-    sequential: bool = False,
-    seed: int | None = None,
-    progress: Progress | None = None,
+    sequential: bool,
+    seed: int | None,
+    progress: Progress,
 ) -> StudyReport:
-    """Sample, probe and extend one model: all in one graph, or with ``sequential`` one stage after the other.
-
-    In one graph the probes and extensions of a finished trace are asked while the long tail of the others is still
-    sampled. Either way only what is missing is done. Raises UserError as sampling and following do.
-    """
-    from extrap_eval.steps.following import context_needed, follow
-    from extrap_eval.steps.sample import prepare_run, sample
+    from extrap_eval.steps.following import context_needed, following
+    from extrap_eval.steps.sample import prepare_run, sampling
 
     run = prepare_run(plan, path)
     plans = follow_plans(study, run, model.tokenizer)
     context = max([plan.longest_prompt + plan.model.max_new_tokens, *(context_needed(run, p, True) for p in plans)])
     began = time.monotonic()
     if not sequential:
-        engine, in_flight = open_engine(plan, path, context)
-        done = follow(run, plans, engine, rollouts=True, concurrency=in_flight, seed=seed, progress=progress)
+        engine, in_flight = open_engine(model, plan, path, context)
+        done = await following(run, plans, engine, rollouts=True, concurrency=in_flight, seed=seed, progress=progress)
         seconds = time.monotonic() - began
         return StudyReport(
             path, done.variants, done.finished, done.tokens, seconds, done.missing, tuple(done.reasons())
         )
-    engine, in_flight = open_engine(plan, path, context)
-    sampled = sample(plan, run, engine, concurrency=in_flight, seed=seed, progress=progress)
+    engine, in_flight = open_engine(model, plan, path, context)
+    sampled = await sampling(plan, run, engine, concurrency=in_flight, seed=seed, progress=progress)
     finished, tokens, missing, reasons = sampled.finished, sampled.tokens, len(sampled.missing), sampled.reasons()
     for each in plans if not missing else ():
-        engine, in_flight = open_engine(plan, path, context)
-        done = follow(run, [each], engine, concurrency=in_flight, seed=seed, progress=progress)
+        engine, in_flight = open_engine(model, plan, path, context)
+        done = await following(run, [each], engine, concurrency=in_flight, seed=seed, progress=progress)
         finished, tokens, missing = finished + done.finished, tokens + done.tokens, missing + done.missing
         reasons += done.reasons()
     seconds = time.monotonic() - began

@@ -168,3 +168,24 @@ def test_a_dry_run_shows_what_a_machine_with_gpus_would_start(command: Command, 
     assert "assumed: 8 GPUs; this machine shows 0" in lines
     done = command(*arguments(engine_python, "--gpus", "8", "--dry-run", "--json"), env=ENV)
     assert len(json.loads(done.stdout)["servers"]) == 8
+
+
+def test_the_next_models_servers_start_in_the_tail_of_the_last_one(
+    command: Command, engine_python: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "study.yaml").write_text(
+        "name: two\nbenchmark: residue_search_tiny\nout: runs\n"
+        "models: [{model: residue-explorer}, {model: residue-stopper}]\n"
+        "stages: {sample: {n: 8, budget_max: 64}}\n"
+    )
+    slow = ("--server-arg", f"--stand-in tail={tmp_path / 'tail'}")
+    engine = ("--engine", "vllm", "--engine-python", engine_python, "--gpus", "0", "--replicas", "2")
+    done = command("run", "study.yaml", *engine, *slow, env=ENV)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(re.findall("96 completions in .* s, 0 missing", done.stdout)) == 2
+    for i in range(2):
+        log = tmp_path / "runs" / "residue-stopper" / "servers" / f"vllm-{i}.log"
+        assert log.read_text().count("--- start at") == 1
+    # One server of the first model has the long completion, the other makes room.
+    ready = done.stderr.index("residue-stopper: 1 of 2 servers ready")
+    assert ready < done.stderr.rindex("residue-explorer on Residue search (tiny): 96/96")

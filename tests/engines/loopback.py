@@ -130,7 +130,8 @@ class Loopback:
         return orjson.dumps({"timestamp": now, "loads": [rank]})
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append(orjson.loads(await request.read()))
+        asked = orjson.loads(await request.read())
+        self.asked.append(asked)
         self.headers.append(dict(request.headers))
         fault = self.faults.pop(0) if len(self.faults) > 1 else self.faults[0]
         if fault == "swallow":
@@ -145,10 +146,10 @@ class Loopback:
             raise
         finally:
             self.running -= 1
-        return await self._failing(request, fault)
+        return await self._failing(request, asked, fault)
 
-    async def _failing(self, request: web.Request, fault: Fault) -> web.StreamResponse:
-        body = orjson.dumps(self._answer(self.asked[-1], fault))
+    async def _failing(self, request: web.Request, asked: dict[str, Any], fault: Fault) -> web.StreamResponse:
+        body = orjson.dumps(self._answer(asked, fault))
         match fault:
             case "reset":
                 assert request.transport is not None

@@ -30,7 +30,7 @@ from tests.engine_servers import REPO, EngineServer
 from tests.engines.cluster.ray_nodes import free_port
 from tests.engines.loopback import Loopback
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("servers")]
+pytestmark = [pytest.mark.engine]
 START_SECONDS = 120
 REQUEST = GenerationRequest(np.array([1, 2, 3, 4], dtype=np.int32), max_tokens=12)
 # vllm-router sends a request again from its beginning when it thinks that a server has failed, and gives it up after

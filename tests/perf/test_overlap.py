@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from extrap_eval.cards.study import Study
+from extrap_eval.cards.study import Study, StudyModel
 from extrap_eval.engines.base import Engine
 from extrap_eval.engines.markov.engine import MarkovEngine
 from extrap_eval.engines.markov.policy import MarkovPolicy
 from extrap_eval.steps.sample import SamplingPlan
-from extrap_eval.steps.study import StudyReport, run_model, sampling_plans
+from extrap_eval.steps.study import StudyReport, run_models, sampling_plans
 from extrap_eval.store import open_run
 
 pytestmark = pytest.mark.perf
@@ -46,14 +46,16 @@ def study(folder: Path) -> Study:
 def run_study(folder: Path, *, sequential: bool) -> StudyReport:
     folder.mkdir()
     planned = study(folder)
-    ((model, plan, path),) = sampling_plans(planned)
+    reports: list[StudyReport] = []
 
-    def open_engine(plan: SamplingPlan, run: Path, context: int) -> tuple[Engine, int]:
+    def open_engine(model: StudyModel, plan: SamplingPlan, run: Path, context: int) -> tuple[Engine, int]:
         assert plan.model.policy is not None
         policy = MarkovPolicy(**plan.model.policy)  # type: ignore[arg-type]
         return MarkovEngine(policy, seconds_per_token=SECONDS_PER_TOKEN), SLOTS
 
-    return run_model(planned, model, plan, path, open_engine, sequential=sequential, seed=5)
+    models = list(sampling_plans(planned))
+    run_models(planned, models, open_engine, sequential=sequential, seed=5, done=reports.append)
+    return reports[0]
 
 
 def test_a_study_in_one_graph_against_one_stage_after_the_other(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from extrap_eval.engines.http import HttpEngine
 from tests.engine_servers import VllmServer, executable_of
 from tests.preflight.asking import ask
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("servers")]
+pytestmark = [pytest.mark.engine]
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,9 @@ from tests.preflight.test_files import safetensors
 
 
 def by_name(checks: tuple[Check, ...]) -> dict[str, Check]:
-    found = {check.name: check for check in checks}
-    assert len(found) == len(checks)
-    return found
+    """Of the two versions of an engine, installed here and at the server, the latter."""
+    assert len({(check.name, check.where) for check in checks}) == len(checks)
+    return {check.name: check for check in checks}
 
 
 def statuses(checks: tuple[Check, ...]) -> dict[str, str]:
@@ -171,7 +171,6 @@ def test_gpus_that_are_not_there(small_card: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("kind", ["vllm", "sglang"])
 @pytest.mark.engine
-@pytest.mark.xdist_group("servers")
 def test_a_server_is_started_asked_and_ended(small_card: Path, kind: Any) -> None:
     said: list[str] = []
     before = {process.pid for process in psutil.Process().children(recursive=True)}
@@ -192,7 +191,6 @@ def test_a_server_is_started_asked_and_ended(small_card: Path, kind: Any) -> Non
 
 
 @pytest.mark.engine
-@pytest.mark.xdist_group("servers")
 def test_a_server_that_does_not_come_up_is_explained(small_card: Path) -> None:
     said: list[str] = []
     options = ServerOptions(engine_python=python_of("vllm"), replicas=1, arguments=("--no-such-option=1",))
@@ -204,7 +202,8 @@ def test_a_server_that_does_not_come_up_is_explained(small_card: Path) -> None:
 def test_a_running_server_with_a_card_that_is_wrong(vllm_server: EngineServer, small_card: Path) -> None:
     wrong = changed(
         small_card,
-        max_new_tokens=4000,
+        max_new_tokens=4090,
+        max_model_len=5120,
         think={"open": "<think>", "close": "</think>", "opened_by_prompt": True},
         end_tokens=["<|endoftext|>"],
     )

@@ -15,7 +15,7 @@ from extrap_eval.engines.base import EngineInfo, Generation, GenerationRequest, 
 from extrap_eval.engines.http.client import HttpEngine
 from extrap_eval.engines.http.sizing import MOST_PER_ENDPOINT
 from extrap_eval.engines.servers.launch import EngineKind
-from extrap_eval.engines.servers.replica import Replica, Say, ServerFailed
+from extrap_eval.engines.servers.replica import Lent, Replica, Say, ServerFailed
 from extrap_eval.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -26,8 +26,9 @@ LOOK_SECONDS = 2.0
 # A server whose process lives but which the client has had to set aside for so long is restarted. (One that
 # has stuck, by the client's watchdog, is restarted at once.)
 ASIDE_SECONDS = 120.0
+SPARE_LOOKS = 3  # in a row at which a server whose place is wanted had nothing to do
 
-Phase = Literal["starting", "serving", "waiting", "given up"]
+Phase = Literal["starting", "serving", "waiting", "given up", "released"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class _Member:
     note: str = ""
     restarts: int = 0
     in_a_row: int = 0
+    idle_looks: int = 0
     keeper: asyncio.Task[None] | None = None
 
 
@@ -64,7 +66,8 @@ class ServerFleet:
 
     Entering returns when the first replica serves; the others join when they are ready. It raises UserError,
     with the end of a log said before, when all of them fail at their first start. A replica that is given up
-    leaves the rest at work; when the last one is, ``generate`` raises EngineError with all reasons. Leaving
+    leaves the rest at work; when the last one is, ``generate`` raises EngineError with all reasons. One that has
+    nothing to do while another fleet waits for its place (``Lent``) is ended, as long as another one serves. Leaving
     ends every server.
     """
 
@@ -166,7 +169,11 @@ class ServerFleet:
         while True:
             try:
                 await self._serve(member)
-                reason = await self._lost(member)
+                lost = await self._lost(member)
+                if lost is None:
+                    await self._let_go(member)
+                    return
+                reason = lost
             except Exception as error:  # whatever it is, the other replicas go on
                 failure = error if isinstance(error, ServerFailed) else ServerFailed(str(error) or repr(error))
                 reason = failure.reason
@@ -178,9 +185,11 @@ class ServerFleet:
             await replica.stop(at_once=True)
             if self._none_starts():
                 self._turn(member, "given up", reason)
+                _release(replica)
                 return
             if member.in_a_row >= self._restarts:
                 self._give_up(member, reason)
+                _release(replica)
                 return
             pause = min(BACKOFF_SECONDS, 2.0 ** (member.in_a_row + 1))
             member.in_a_row += 1
@@ -220,13 +229,15 @@ class ServerFleet:
                 self._say(f"{line} ({asyncio.get_running_loop().time() - began:.0f} s)")
                 said = line
 
-    async def _lost(self, member: _Member) -> str:
-        """Return why when it has died, or lives and does not work."""
+    async def _lost(self, member: _Member) -> str | None:
+        """Return why when it has died, or lives and does not work; None when it is to make room."""
         died = asyncio.create_task(member.replica.died())
         try:
             while not (await asyncio.wait({died}, timeout=LOOK_SECONDS))[0]:
                 if useless := self._useless(member.url):
                     return useless
+                if self._is_spare(member):
+                    return None
             return died.result()
         finally:
             died.cancel()
@@ -239,12 +250,28 @@ class ServerFleet:
                     return server.down
         return None
 
+    def _is_spare(self, member: _Member) -> bool:
+        """Whether it has had nothing to do for some looks, another fleet waits for its place, and others serve."""
+        works = {work.server: work.in_flight for work in self.engine.replicas()}
+        wanted = isinstance(member.replica, Lent) and member.replica.wanted()
+        idle = wanted and works.get(member.url or "") == 0
+        member.idle_looks = member.idle_looks + 1 if idle else 0
+        others = any(other is not member and other.phase == "serving" for other in self._members)
+        return others and member.idle_looks >= SPARE_LOOKS
+
+    async def _let_go(self, member: _Member) -> None:
+        reason = "ended: nothing was left for it to do, and the next model's server waited for its place"
+        self._turn(member, "released", reason)
+        self.engine.retire(member.url or "", f"{member.replica.name}: {reason}")
+        await member.replica.stop()
+        _release(member.replica)
+
     def _give_up(self, member: _Member, reason: str) -> None:
         name = member.replica.name
         final = f"{reason}; given up after {member.in_a_row} restarts without a completion between them"
         self._turn(member, "given up", final)
         logger.warning("%s: %s", name, final)
-        left = [m for m in self._members if m.phase != "given up"]
+        left = [m for m in self._members if m.phase not in ("given up", "released")]
         if member.url is not None:
             self._left.append((member.url, f"{name}: {final}"))
         # The client fails everything once its last server is retired: not while another one is on its way.
@@ -269,3 +296,10 @@ class ServerFleet:
             await self.engine.__aexit__(None, None, None)
         finally:
             await asyncio.gather(*(member.replica.stop() for member in self._members))
+            for member in self._members:
+                _release(member.replica)
+
+
+def _release(replica: Replica) -> None:
+    if isinstance(replica, Lent):
+        replica.release()

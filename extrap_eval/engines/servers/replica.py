@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from extrap_eval.engines.servers.diagnosis import describe_end, diagnose, disqualified, is_port_taken
 from extrap_eval.engines.servers.guardian import Task
@@ -17,6 +17,7 @@ from extrap_eval.engines.servers.health import StartStuck, until_ready
 from extrap_eval.engines.servers.launch import LOOPBACK, ServerSpec, server_command
 from extrap_eval.engines.servers.layout import Share
 from extrap_eval.engines.servers.log import ServerLog, last_words, tail
+from extrap_eval.engines.servers.places import Places
 from extrap_eval.engines.servers.process import GuardedProcess
 from extrap_eval.errors import UserError
 
@@ -67,11 +68,32 @@ class Replica(Protocol):
         ...
 
 
+@runtime_checkable
+class Lent(Protocol):
+    """What a Replica may be beside: one on a place that the replicas of another fleet may wait for."""
+
+    def wanted(self) -> bool: ...
+
+    def release(self) -> None:
+        """Leave the place, once it is stopped; another start takes it again. Does nothing when it has none."""
+        ...
+
+
 class LocalReplica:
-    """A server process on this machine. ``number`` names it among its fleet; ``log`` is appended to."""
+    """A server process on this machine. ``number`` names it among its fleet; ``log`` is appended to. ``places``: where
+    it takes its share before it starts (None: nobody else uses it).
+    """
 
     def __init__(
-        self, spec: ServerSpec, share: Share, *, number: int, log: Path, api_key: str, host: str = LOOPBACK
+        self,
+        spec: ServerSpec,
+        share: Share,
+        *,
+        number: int,
+        log: Path,
+        api_key: str,
+        host: str = LOOPBACK,
+        places: Places | None = None,
     ) -> None:
         self.name = f"{spec.kind} {number} ({share})"
         self.command = ""
@@ -82,6 +104,8 @@ class LocalReplica:
         self._host = host
         self._port = 0
         self._launching: asyncio.Task[GuardedProcess] | None = None
+        self._places = places
+        self._placed = False
 
     @property
     def log(self) -> Path:
@@ -94,6 +118,10 @@ class LocalReplica:
         return process.pid if process is not None and process.running else None
 
     async def start(self, say: Say) -> str:
+        if self._places is not None and not self._placed:
+            say(f"waiting for {self._share}, where servers of another model run")
+            await self._places.take(self._share, self._spec.memory_fraction)
+            self._placed = True
         for _ in range(PORT_ATTEMPTS - 1):
             try:
                 return await self._start_once(say)
@@ -111,6 +139,14 @@ class LocalReplica:
             return
         process = await self._launching
         await (process.kill() if at_once else process.stop())
+
+    def wanted(self) -> bool:
+        return self._places is not None and self._placed and self._places.wanted(self._share)
+
+    def release(self) -> None:
+        if self._places is not None and self._placed:
+            self._placed = False
+            self._places.free(self._share, self._spec.memory_fraction)
 
     @property
     def _process(self) -> GuardedProcess | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import secrets
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -41,9 +42,9 @@ def actors(node: RayNode) -> list[int]:
 
 
 async def answers(fleet: ClusterFleet, prompt: np.ndarray) -> set[str]:
-    """The servers that answered 24 requests."""
+    """The servers that answered 24 requests of new traces; those of old ones stay where they are."""
     request = GenerationRequest(prompt_token_ids=prompt, max_tokens=24)
-    asked = [fleet.generate(dataclasses.replace(request, affinity=str(i))) for i in range(24)]
+    asked = [fleet.generate(dataclasses.replace(request, affinity=secrets.token_hex(8))) for _ in range(24)]
     return {generation.server for generation in await asyncio.gather(*asked)}
 
 

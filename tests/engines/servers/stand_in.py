@@ -4,13 +4,14 @@ it does not matter what they say. What real engines do is tested with real engin
 ``make(folder)`` builds the environment. Its ``python -m vllm.entrypoints.cli.main serve`` runs ``serve`` below, which
 understands ``--stand-in WHAT``: ``fails=FILE`` prints FILE and ends with 1; ``fails-once=FILE`` does so when
 ``FILE.failed`` is not there, and puts it there; ``mute`` lives, does nothing and never listens; ``slow`` answers a
-request after half a second.
+request after half a second; ``tail=FILE`` answers the first request for each model after 20 s, the others at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from aiohttp import web
 
 from tests.engines.loopback import Loopback
 
+TAIL_SECONDS = 20
 REPO = Path(__file__).resolve().parents[3]
 MAIN = """
 import sys
@@ -49,7 +51,16 @@ def make(folder: Path) -> Path:
 
 
 class Guarded(Loopback):
-    """Asks for the key where vLLM does."""
+    """Asks for the key where vLLM does. ``tail``: who puts this file there is slow."""
+
+    tail: str | None = None
+
+    async def _generate(self, request: web.Request) -> web.StreamResponse:
+        if self.tail is not None:
+            with contextlib.suppress(FileExistsError):
+                Path(self.tail).touch(exist_ok=False)
+                await asyncio.sleep(TAIL_SECONDS)
+        return await super()._generate(request)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         wanted = f"Bearer {os.environ['VLLM_API_KEY']}"
@@ -75,14 +86,16 @@ def serve(argv: list[str]) -> None:
     try:
         if what == "mute":
             time.sleep(3600)
-        asyncio.run(_serve(options, delay=0.5 if what == "slow" else 0.0))
+        tail = f"{file}.{options.served_model_name}" if what == "tail" else None
+        asyncio.run(_serve(options, delay=0.5 if what == "slow" else 0.0, tail=tail))
     finally:
         engine_core.kill()
 
 
-async def _serve(options: argparse.Namespace, delay: float) -> None:
+async def _serve(options: argparse.Namespace, delay: float, tail: str | None) -> None:
     server = Guarded(
         model=options.served_model_name, context=options.max_model_len, port=options.port, length=40, delay=delay
     )
+    server.tail = tail
     async with server:
         await asyncio.sleep(3600)

@@ -45,6 +45,14 @@ class LoopbackReplica:
     stops: list[bool] = field(default_factory=list)
     running: bool = False
     dead: asyncio.Event = field(default_factory=asyncio.Event)
+    waited_for: bool = False
+    released: int = 0
+
+    def wanted(self) -> bool:
+        return self.waited_for
+
+    def release(self) -> None:
+        self.released += 1
 
     async def start(self, say: Callable[[str], None]) -> str:
         self.starts += 1
@@ -294,3 +302,28 @@ async def test_nobody_else_is_asked_in_the_logs(caplog: pytest.LogCaptureFixture
     async with fleet(*two()) as engine:
         await engine.generate(REQUEST)
     assert "key" not in caplog.text
+
+
+async def test_a_server_with_nothing_to_do_makes_room_for_another_model() -> None:
+    a, b = two()
+    a.waited_for = b.waited_for = True
+    async with fleet(a, b) as engine:
+        await until(lambda: [s.phase for s in engine.states()] == ["serving", "serving"])
+        b.server.delay = 1.5
+        busy = [asyncio.create_task(engine.generate(REQUEST)) for _ in range(8)]
+        await until(lambda: engine.states()[0].phase == "released")  # the quick one is done first
+        assert (a.running, a.released) == (False, 1)
+        assert {(await each).server for each in busy} == {a.server.url, b.server.url}
+        await asyncio.sleep(0.5)
+        assert engine.states()[1].phase == "serving"  # the last one stays, whoever waits
+        assert (await engine.generate(REQUEST)).server == b.server.url
+    assert (b.running, b.released) == (False, 1)
+
+
+async def test_nobody_makes_room_while_nobody_waits() -> None:
+    a, b = two()
+    async with fleet(a, b) as engine:
+        await until(lambda: [s.phase for s in engine.states()] == ["serving", "serving"])
+        await asyncio.sleep(0.5)
+        assert [s.phase for s in engine.states()] == ["serving", "serving"]
+    assert (a.released, b.released) == (1, 1)

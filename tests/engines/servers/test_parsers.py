@@ -17,7 +17,7 @@ from extrap_eval.engines.servers.launch import ServerSpec, server_command
 from extrap_eval.engines.servers.layout import Machine, assumed_gpus, replica_layout
 from tests.engine_servers import python_of
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("servers")]
+pytestmark = [pytest.mark.engine]
 H100 = Machine(assumed_gpus(8), tuple(range(96)), 1 << 40)
 WORKSTATION = Machine((), tuple(range(16)), 64 << 30)
 SCRIPT = Path(__file__).with_name("parse_arguments.py")

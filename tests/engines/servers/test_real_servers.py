@@ -29,7 +29,7 @@ from extrap_eval.engines.servers.replica import LocalReplica, ServerFailed
 from extrap_eval.store import open_run
 from tests.engines.servers.processes import alive, family, gone
 
-pytestmark = [pytest.mark.engine, pytest.mark.xdist_group("servers"), pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(3600)]
 SERVED = "residue-search"
 
 
