@@ -1,13 +1,14 @@
 # Two commands do everything on a fresh machine that has only Python (3.11 or newer):
 #   make demo   install into .venv, run the main job on the embedded default, print tables, name the figures
 #   make test   install what tests need and run all of them (those that need an inference server skip without one)
-# While working: make quick, the tests that take well under a minute together; make perf, every benchmark's table.
+# While working: make quick, the tests without servers and long runs; make perf, the benchmarks' tables; make perf-engines,
+# those with real inference servers, half an hour on a machine that does nothing else.
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test quick lint perf clean
+.PHONY: demo test quick lint perf perf-engines clean
 
 $(VENV)/.local: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -34,7 +35,10 @@ quick: $(VENV)/.test
 	$(BIN)/pytest -q -n auto --dist loadgroup -m 'not perf and not engine and not slow'
 
 perf: $(VENV)/.test
-	$(BIN)/pytest -m perf -s tests/perf
+	$(BIN)/pytest -m 'perf and not engine' -s tests/perf
+
+perf-engines: $(VENV)/.test
+	$(BIN)/pytest -m 'perf and engine' -s tests/perf
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-run

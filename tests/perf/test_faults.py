@@ -12,7 +12,7 @@ import pytest
 
 from tests.engine_servers import REPO, executable_of
 
-pytestmark = [pytest.mark.perf, pytest.mark.timeout(5400)]
+pytestmark = [pytest.mark.perf, pytest.mark.engine, pytest.mark.timeout(5400)]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from extrap_eval.problems.residue_search import residue_search
 from tests.engine_servers import EngineServer
 
 pytest.importorskip("torch")
-pytestmark = [pytest.mark.perf, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.perf, pytest.mark.engine, pytest.mark.timeout(3600)]
 
 ROWS = 64
 ROUNDS = 3

@@ -24,7 +24,7 @@ from extrap_eval.sampling.rollouts import sample_rollouts
 from extrap_eval.steps.sample import SamplingPlan, plan_sampling, prepare_run
 from tests.engine_servers import REPO, EngineServer, SglangServer, VllmServer, executable_of, python_of
 
-pytestmark = [pytest.mark.perf, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.perf, pytest.mark.engine, pytest.mark.timeout(3600)]
 
 ROUNDS = 3
 PROBLEMS = 12

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from extrap_eval.cards.study import Study
+import pytest
+
+from extrap_eval.cards.load import dump_card, load_model_card
+from extrap_eval.cards.study import Study, StudyModel
+from extrap_eval.engines.base import Engine
+from extrap_eval.engines.markov import MarkovEngine, MarkovPolicy
+from extrap_eval.errors import UserError
 from extrap_eval.steps.forcing import plan_forcing
 from extrap_eval.steps.probes import plan_probes
-from extrap_eval.steps.study import follow_plans, sampling_plans
+from extrap_eval.steps.sample import SamplingPlan
+from extrap_eval.steps.study import StudyReport, follow_plans, run_models, sampling_plans
+from extrap_eval.store import open_run
 from tests.steps.followed_runs import sampled_run
 
 
@@ -59,3 +67,59 @@ def test_sampling_overrides(tmp_path: Path) -> None:
     ((model, plan, path),) = sampling_plans(study(tmp_path, sample={"n": 5, "budget_max": 77, "top_p": 0.5}))
     assert (plan.n, plan.model.max_new_tokens, plan.model.sampling.top_p) == (5, 77, 0.5)
     assert (model.model, path) == ("markov", tmp_path / "markov")
+
+
+def two_models(folder: Path) -> Study:
+    """Of one long trace and many short ones each."""
+    benchmark = folder / "tail.yaml"
+    benchmark.write_text(
+        "name: Long tail\nsource: {generator: hidden_number, args: {problems: 8, "
+        "probabilities: [0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.002]}}\nanswer: {kind: integer}\n"
+    )
+    for name in ("first", "second"):
+        dump = load_model_card("markov").model_copy(update={"name": name})
+        (folder / f"{name}.yaml").write_text(dump_card(dump))
+    return Study.model_validate(
+        {
+            "name": "two",
+            "benchmark": str(benchmark),
+            "out": str(folder / "runs"),
+            "models": [{"model": str(folder / "first.yaml")}, {"model": str(folder / "second.yaml")}],
+            "stages": {"sample": {"n": 2, "budget_max": 2000}},
+        }
+    )
+
+
+@pytest.mark.parametrize(("overlap", "order"), [(True, "open first, open second"), (False, "open first, done first")])
+def test_the_next_model_begins_in_the_tail_of_the_last_one(tmp_path: Path, overlap: bool, order: str) -> None:
+    events: list[str] = []
+
+    def open_engine(model: StudyModel, plan: SamplingPlan, run: Path, context: int) -> tuple[Engine, int]:
+        assert plan.model.policy is not None
+        events.append(f"open {plan.model.name}")
+        return MarkovEngine(MarkovPolicy(**plan.model.policy), seconds_per_token=1e-3), 8  # type: ignore[arg-type]
+
+    planned = two_models(tmp_path)
+    reports: list[StudyReport] = []
+
+    def done(report: StudyReport) -> None:
+        events.append(f"done {report.run.name}")
+        reports.append(report)
+
+    run_models(planned, list(sampling_plans(planned)), open_engine, overlap=overlap, seed=1, done=done)
+    assert ", ".join(events).startswith(order)
+    assert sorted(events) == ["done first", "done second", "open first", "open second"]
+    assert [(report.finished, report.missing) for report in reports] == [(16, 0), (16, 0)]
+
+
+def test_a_model_that_cannot_be_opened_ends_the_study_and_what_was_sampled_stays(tmp_path: Path) -> None:
+    def open_engine(model: StudyModel, plan: SamplingPlan, run: Path, context: int) -> tuple[Engine, int]:
+        assert plan.model.policy is not None
+        if plan.model.name == "second":
+            raise UserError("no such engine")
+        return MarkovEngine(MarkovPolicy(**plan.model.policy), seconds_per_token=1e-3), 8  # type: ignore[arg-type]
+
+    planned = two_models(tmp_path)
+    with pytest.raises(UserError, match="no such engine"):
+        run_models(planned, list(sampling_plans(planned)), open_engine, seed=1)
+    assert 0 < len(open_run(tmp_path / "runs" / "first").keys()) < 16  # its tail was still to come
