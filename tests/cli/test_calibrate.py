@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from extrap_eval.cli.calibrate import calibrate as command
 from extrap_eval.steps import calibrate as step
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run() -> Any:

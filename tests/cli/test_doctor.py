@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from extrap_eval.cli.doctor import report
 from extrap_eval.preflight.check import Check, failed, ok, unchecked, warning
 from tests.cli.conftest import Command
 from tests.engine_servers import EngineServer
+
+pytestmark = pytest.mark.slow
 
 
 def at(check: Check, *where: str) -> Check:

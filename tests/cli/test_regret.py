@@ -15,6 +15,8 @@ from extrap_eval.steps.probes import plan_probes
 from extrap_eval.steps.regret import regret_by_groups, regret_by_tokens
 from tests.steps.followed_runs import asked, sampled_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

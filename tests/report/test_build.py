@@ -22,6 +22,8 @@ from tests.report.runs import byte_run
 from tests.report.test_chunks import unpacked
 from tests.steps.scored_runs import Said, scored_run
 
+pytestmark = pytest.mark.slow
+
 
 def index_of(page: Path) -> dict[str, Any]:
     found = re.search(r'id="index">(.*?)</script>', page.read_text(), re.S)

@@ -10,6 +10,8 @@ import pytest
 from extrap_eval.problems.problem import AnswerKind, Problem
 from extrap_eval.scoring.judge import Judge, Question, Verdict, judge_version
 
+pytestmark = pytest.mark.slow
+
 
 def verdict(judge: Judge, gold: str, answer: str, kind: AnswerKind = "math") -> Verdict:
     return judge.verdicts([Question("p", gold, answer, kind)])[0]

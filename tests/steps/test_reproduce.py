@@ -23,6 +23,8 @@ from extrap_eval.store import Run
 from tests.steps.followed_runs import asked, sampled_run
 from tests.steps.scored_runs import Said, scored_run
 
+pytestmark = pytest.mark.slow
+
 NAMES = [path.parent.name for path in list_recipes()]
 MARKOV = """paper: no paper
 question: Does it work?

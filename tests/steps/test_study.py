@@ -18,6 +18,8 @@ from extrap_eval.steps.study import StudyReport, follow_plans, run_models, sampl
 from extrap_eval.store import open_run
 from tests.steps.followed_runs import sampled_run
 
+pytestmark = pytest.mark.slow
+
 
 def study(folder: Path, **stages: object) -> Study:
     models = [{"model": "markov"}]

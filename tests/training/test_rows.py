@@ -24,6 +24,8 @@ from training.residue_search.rows import (
 from training.residue_search.tokenizer import CLOSE, END, THINK, train_tokenizer
 from training.residue_search.trace import PROBE, Habits
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

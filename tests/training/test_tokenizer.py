@@ -15,6 +15,8 @@ from extrap_eval.scoring.tokens import TokenTable
 from training.residue_search.tokenizer import CLOSE, END, THINK, VOCABULARY, save_tokenizer, train_tokenizer
 from training.residue_search.trace import PROBE
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:

@@ -12,6 +12,8 @@ from extrap_eval.store import Run, open_run
 from tests.cli.conftest import Command
 from tests.engines.cluster.conftest import Cluster
 
+pytestmark = pytest.mark.slow
+
 
 def layer_files(run: Run) -> dict[str, bytes]:
     """Everything of the score layer that does not name the moment it was made: both tables and what they stand for."""

@@ -13,6 +13,8 @@ import torch
 from tests.engines.local.conftest import Folder, Reference, prompts, request
 from tests.engines.local.test_greedy import answers
 
+pytestmark = pytest.mark.slow
+
 DRAWS = 3000
 
 

@@ -21,6 +21,8 @@ from extrap_eval.errors import UserError
 from tests.engines.local.conftest import Folder, prompts, request
 from tests.engines.local.models import CONTEXT, VOCABULARY
 
+pytestmark = pytest.mark.slow
+
 
 async def test_what_is_known_of_it(llama: Path, folder: Folder) -> None:
     async with LocalEngine(llama) as engine:

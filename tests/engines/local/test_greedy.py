@@ -15,6 +15,8 @@ from extrap_eval.engines.local import LocalEngine
 from tests.engines.local.conftest import Folder, Reference, prompts, request
 from tests.engines.local.models import BY_ROWS, END, IN_PLAIN_BATCHES
 
+pytestmark = pytest.mark.slow
+
 
 async def answers(path: Path, requests: list[GenerationRequest], **options: Any) -> list[Generation]:
     async with LocalEngine(path, dtype="float32", **options) as engine:

@@ -9,6 +9,8 @@ import pytest
 from tests.engines.local.conftest import Folder, prompts, request
 from tests.engines.local.test_greedy import answers
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("kind", ["llama", "mamba"])
 async def test_a_seed_gives_the_same_whatever_runs_beside_it(folder: Folder, kind: str) -> None:
