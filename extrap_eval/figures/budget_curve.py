@@ -8,17 +8,19 @@ import numpy as np
 
 from extrap_eval.figures.style import (
     COLUMN,
-    GREY,
     PAGE,
     RC,
     TEXT,
     ModelStyle,
     budget_label,
+    corner_note,
     end_labels,
+    light_grid,
     log2_axis,
     model_styles,
     one_benchmark,
     settle_labels,
+    share_limits,
     training_budget,
 )
 
@@ -69,10 +71,8 @@ def budget_curve(
         axes.set_xlabel("token budget (completion tokens)")
         name = metric if k is None else f"{metric[:-1]}{k}"
         axes.set_ylabel(f"{name} (%)" if "@" in name else f"{name} samples (%)")
-        bottom, top = axes.get_ylim()
-        axes.set_ylim(max(bottom, -2), min(top, 102))
-        axes.grid(axis="y", color="0.9", linewidth=0.5)
-        axes.set_axisbelow(True)
+        share_limits(axes)
+        light_grid(axes)
         title = axes.set_title(benchmark, loc="left")
         note = _shade(axes, training, float(rows["budget"].max()))
         labels = end_labels(axes, ends, styles, 17 if width < PAGE else 40)
@@ -134,15 +134,4 @@ def _shade(axes: Axes, training: dict[str, float], largest: float) -> Annotation
             gid="extrapolation",
         )
     text = f"extrapolation (> {budget_label(limits[0])})" if len(limits) == 1 else "extrapolation"
-    return axes.annotate(
-        text,
-        xy=(1, 1),
-        xycoords="axes fraction",
-        xytext=(0, 2),
-        textcoords="offset points",
-        ha="right",
-        va="bottom",
-        color=GREY,
-        fontsize=TEXT,
-        style="italic",
-    )
+    return corner_note(axes, text)

@@ -14,6 +14,8 @@ from extrap_eval.figures.style import (
     RC,
     TEXT,
     budget_label,
+    corner_note,
+    light_grid,
     log2_axis,
     model_styles,
     one_benchmark,
@@ -70,8 +72,7 @@ def difference_curve(table: pd.DataFrame, *, alpha: float = 0.05, width: float =
         axes.axhline(0, color="black", linewidth=0.6, gid="zero")
         _room(axes, np.concatenate([y, low, high]))
         axes.yaxis.set_major_locator(MaxNLocator(6))  # ticks that do not change with the layout
-        axes.grid(axis="y", color="0.9", linewidth=0.5)
-        axes.set_axisbelow(True)
+        light_grid(axes)
         metric = str(line["metric"].iloc[0])
         metric = f"{metric[:-1]}{int(line['k'].iloc[0])}" if "@" in metric else f"{metric} samples"
         axes.set_ylabel(f"difference in {metric} (points)")
@@ -124,15 +125,4 @@ def _shade(axes: Axes, line: pd.DataFrame) -> None:
     if limit >= largest:
         return
     axes.axvspan(limit, 4 * largest, color="0.45", alpha=0.12, linewidth=0, zorder=0, gid="extrapolation")
-    axes.annotate(
-        f"beyond training (> {budget_label(limit)})",
-        xy=(1, 1),
-        xycoords="axes fraction",
-        xytext=(0, 2),
-        textcoords="offset points",
-        ha="right",
-        va="bottom",
-        color=GREY,
-        fontsize=TEXT,
-        style="italic",
-    )
+    corner_note(axes, f"beyond training (> {budget_label(limit)})")

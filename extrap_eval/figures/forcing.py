@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from extrap_eval.errors import UserError
-from extrap_eval.figures.style import COLUMN, GREY, PAGE, RC, TEXT, legend_below, log2_axis, model_styles, one_benchmark
+from extrap_eval.figures.style import (
+    COLUMN,
+    GREY,
+    PAGE,
+    RC,
+    TEXT,
+    legend_below,
+    light_grid,
+    log2_axis,
+    model_styles,
+    one_benchmark,
+    share_limits,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,15 +76,13 @@ def forcing_curves(table: pd.DataFrame, *, trained: pd.DataFrame | None = None, 
                 label = f"{model}, not forced"
                 marks = {"marker": style.marker, "markerfacecolor": "white", "linestyle": (0, (3, 1.5))}
                 handles.append(Line2D([], [], color=style.colour, label=label, **marks))  # type: ignore[arg-type]
-        bottom, top = panels[0].get_ylim()
-        panels[0].set_ylim(max(bottom, -2), min(top, 102))
+        share_limits(panels[0])
         panels[0].set_ylabel("accuracy (%)")
         panels[0].set_xlabel("completion tokens used (mean)")
         panels[1].set_xlabel("cap (completion tokens)")
         panels[0].set_title(benchmark, loc="left")
         for axes in panels:
-            axes.grid(axis="y", color="0.9", linewidth=0.5)
-            axes.set_axisbelow(True)
+            light_grid(axes)
         legend_below(figure, handles, 3)
         figure.draw_without_rendering()
         for axes, ours, theirs in zip(panels, ("tokens", "cap"), ("mean_tokens", "budget"), strict=True):

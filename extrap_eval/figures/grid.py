@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from extrap_eval.errors import UserError
-from extrap_eval.figures.style import COLUMN, PAGE, RC, TEXT, budget_label, log2_axis, one_benchmark, wrap_name
+from extrap_eval.figures.style import (
+    COLUMN,
+    PAGE,
+    RC,
+    TEXT,
+    budget_label,
+    light_grid,
+    log2_axis,
+    one_benchmark,
+    share_limits,
+    wrap_name,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +129,5 @@ def _draw_equal(axes: Axes, equal: pd.DataFrame, budgets: list[int]) -> None:
         value, low, high = (100 * line[name].to_numpy(float) for name in ("value", "low", "high"))
         axes.fill_between(k, low, high, color=colour, alpha=0.12, linewidth=0)
         axes.plot(k, value, "o-", color=colour, label=budget_label(budget), gid=f"equal {budget}")
-    bottom, top = axes.get_ylim()
-    axes.set_ylim(max(bottom, -2), min(top, 102))
-    axes.grid(axis="y", color="0.9", linewidth=0.5)
-    axes.set_axisbelow(True)
+    share_limits(axes)
+    light_grid(axes)

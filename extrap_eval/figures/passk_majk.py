@@ -15,8 +15,10 @@ from extrap_eval.figures.style import (
     PAGE,
     RC,
     budget_label,
+    light_grid,
     log2_axis,
     one_benchmark,
+    share_limits,
     wrap_name,
 )
 
@@ -116,7 +118,5 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, colours: dict[int, str]) -> None
                 markersize=2.8,
                 gid=f"{metric} {budget}",
             )
-    bottom, top = axes.get_ylim()
-    axes.set_ylim(max(bottom, -2), min(top, 102))
-    axes.grid(axis="y", color="0.9", linewidth=0.5)
-    axes.set_axisbelow(True)
+    share_limits(axes)
+    light_grid(axes)

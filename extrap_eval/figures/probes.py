@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from extrap_eval.errors import UserError
-from extrap_eval.figures.style import COLUMN, GREY, PAGE, RC, TEXT, legend_below, model_styles, one_benchmark, wrap_name
+from extrap_eval.figures.style import (
+    COLUMN,
+    GREY,
+    PAGE,
+    RC,
+    TEXT,
+    legend_below,
+    light_grid,
+    model_styles,
+    one_benchmark,
+    share_limits,
+    wrap_name,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,16 +72,14 @@ def probe_curves(
                 _draw_episodes(axes, inside)
             traces = int(inside["traces"].max())
             axes.set_title(f"{first}–{last} episodes ({traces} trace{'s' if traces != 1 else ''})", loc="left")
-            axes.grid(axis="y", color="0.9", linewidth=0.5)
-            axes.set_axisbelow(True)
+            light_grid(axes)
             if place + columns >= len(bins):
                 axes.set_xlabel("completion tokens" if x == "tokens" else "episodes")
             if place % columns == 0:
                 axes.set_ylabel("accuracy (%)")
         for axes in panels[len(bins) :]:
             axes.remove()
-        bottom, top = panels[0].get_ylim()
-        panels[0].set_ylim(max(bottom, -2), min(top, 102))
+        share_limits(panels[0])
         handles = _token_handles(direct) if x == "tokens" else _vote_handles(table)
         title = figure.suptitle(f"{model}, {benchmark}", x=0.01, ha="left", fontsize=8)
         title.set_text(wrap_name(title.get_text(), int(width / 0.062)))

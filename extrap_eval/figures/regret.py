@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Literal
 
 from extrap_eval.figures.style import (
     COLUMN,
-    GREY,
     PAGE,
     RC,
-    TEXT,
     budget_label,
+    corner_note,
     end_labels,
+    light_grid,
     log2_axis,
     model_styles,
     one_benchmark,
     settle_labels,
+    share_limits,
 )
 
 if TYPE_CHECKING:
@@ -52,28 +53,15 @@ def regret_curve(table: pd.DataFrame, *, by: Literal["tokens", "groups"] = "toke
             ends[model] = float(x[-1]), float(value[-1])
             if by == "tokens" and "natural" in line:
                 natural = min(natural, float(line["natural"].fillna(math.inf).min()))
-        bottom, top = axes.get_ylim()
-        axes.set_ylim(max(bottom, -0.02), min(top, 1.02))
-        axes.grid(axis="y", color="0.9", linewidth=0.5)
-        axes.set_axisbelow(True)
+        share_limits(axes, 1)
+        light_grid(axes)
         axes.set_ylabel("normalised regret")
         axes.set_xlabel("token budget (completion tokens)" if by == "tokens" else "groups of episodes")
         axes.set_title(benchmark, loc="left")
         largest = float(table["at"].max())
         if natural < largest:
             axes.axvspan(natural, 4 * largest, color="0.45", alpha=0.12, linewidth=0, zorder=0, gid="forced")
-            axes.annotate(
-                f"forced (> {budget_label(natural)})",
-                xy=(1, 1),
-                xycoords="axes fraction",
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="right",
-                va="bottom",
-                color=GREY,
-                fontsize=TEXT,
-                style="italic",
-            )
+            corner_note(axes, f"forced (> {budget_label(natural)})")
         labels = end_labels(axes, ends, styles, 17 if width < PAGE else 40)
         figure.draw_without_rendering()
         if by == "tokens":

@@ -18,6 +18,7 @@ from extrap_eval.figures.style import (
     budget_label,
     end_labels,
     legend_below,
+    light_grid,
     log2_axis,
     model_styles,
     settle_labels,
@@ -200,8 +201,7 @@ def _draw_lines(
         axes.axvspan(
             limit, 1e9, color="0.45", alpha=0.14 / len(limits) + 0.02, linewidth=0, zorder=0, gid="extrapolation"
         )
-    axes.grid(axis="y", color="0.9", linewidth=0.5)
-    axes.set_axisbelow(True)
+    light_grid(axes)
 
 
 def _draw_scores(
@@ -224,8 +224,7 @@ def _draw_scores(
         axes.plot(100 * row["value"], y, style.marker, color=style.colour, gid="measured")
     axes.set_yticks(list(places.values()), list(places))
     axes.set_ylim(-len(lines) + 0.4, 0.6)
-    axes.grid(axis="both", color="0.9", linewidth=0.5)
-    axes.set_axisbelow(True)
+    light_grid(axes, "both")
 
 
 def _ends(ours: pd.DataFrame, paper: pd.DataFrame) -> dict[str, tuple[float, float]]:

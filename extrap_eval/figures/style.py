@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -46,6 +46,9 @@ RC: dict[Any, Any] = {
 }
 
 _FILES: dict[Any, Any] = {"pdf.fonttype": 42, "svg.fonttype": "path", "svg.hashsalt": "extrap-eval"}
+
+# By suffix; without dates, so that the same figure gives the same bytes.
+_METADATA: dict[str, dict[str, None]] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 
 # Distinct under the common colour-vision deficiencies (after Okabe and Ito, and Tol) and alternating in
 # lightness, so that neighbours stay apart in grey; the markers differ as well.
@@ -212,6 +215,33 @@ def legend_below(figure: Figure, handles: Sequence[Artist], columns: int) -> Non
         legend.remove()
 
 
+def corner_note(axes: Axes, text: str) -> Annotation:
+    """A remark above the right end of the axes."""
+    return axes.annotate(
+        text,
+        xy=(1, 1),
+        xycoords="axes fraction",
+        xytext=(0, 2),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        color=GREY,
+        fontsize=TEXT,
+        style="italic",
+    )
+
+
+def share_limits(axes: Axes, whole: float = 100) -> None:
+    """No y axis far beyond what shares of ``whole`` can be."""
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(max(bottom, -0.02 * whole), min(top, 1.02 * whole))
+
+
+def light_grid(axes: Axes, axis: Literal["x", "y", "both"] = "y") -> None:
+    axes.grid(axis=axis, color="0.9", linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
 def save_figure(figure: Figure, path: str | Path) -> Path:
     """Write .png (300 dpi), .svg (text drawn as paths) or .pdf (fonts embedded as TrueType), by suffix.
 
@@ -221,17 +251,11 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
 
     target = Path(path)
     kind = target.suffix.lower()
-    # Without dates, so that the same figure gives the same bytes.
-    metadata: dict[str, dict[str, None]] = {
-        ".png": {},
-        ".svg": {"Date": None},
-        ".pdf": {"CreationDate": None},
-    }
-    if kind not in metadata:
+    if kind not in _METADATA:
         raise UserError(f"{target}: figures are saved as .png, .svg or .pdf, not {kind or 'without a suffix'!r}")
     target.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(_FILES):
-        figure.savefig(target, dpi=300, metadata=metadata[kind])
+        figure.savefig(target, dpi=300, metadata=_METADATA[kind])
     return target
 
 
@@ -243,5 +267,5 @@ def figure_svg(figure: Figure) -> bytes:
 
     drawn = io.BytesIO()
     with matplotlib.rc_context(_FILES):
-        figure.savefig(drawn, format="svg", metadata={"Date": None})
+        figure.savefig(drawn, format="svg", metadata=_METADATA[".svg"])
     return drawn.getvalue()

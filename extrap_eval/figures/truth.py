@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from extrap_eval.figures.style import GREY, PAGE, RC, TEXT, legend_below, log2_axis, model_styles
+from extrap_eval.figures.style import GREY, PAGE, RC, TEXT, legend_below, light_grid, log2_axis, model_styles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,8 +56,7 @@ def truth_against_estimates(table: pd.DataFrame, *, level: float = 0.95, width: 
         right.set_title(f"coverage of {100 * level:g} % intervals; grey: what they may have", loc="left", fontsize=TEXT)
         for axes in (left, right):
             axes.set_xlabel("token budget (completion tokens)")
-            axes.grid(axis="y", color="0.9", linewidth=0.5)
-            axes.set_axisbelow(True)
+            light_grid(axes)
         handles = [Line2D([], [], color=s.colour, marker=s.marker, label=metric) for metric, s in styles.items()]
         legend_below(figure, handles, 6)
         figure.draw_without_rendering()

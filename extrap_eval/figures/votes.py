@@ -8,15 +8,16 @@ import numpy as np
 
 from extrap_eval.figures.style import (
     COLUMN,
-    GREY,
     PAGE,
     RC,
-    TEXT,
+    corner_note,
     end_labels,
+    light_grid,
     log2_axis,
     model_styles,
     one_benchmark,
     settle_labels,
+    share_limits,
 )
 
 if TYPE_CHECKING:
@@ -62,25 +63,12 @@ def _draw(table: pd.DataFrame, x_label: str, y_label: str, note: str, width: flo
             axes.fill_between(x, low, high, color=style.colour, alpha=0.13, linewidth=0)
             axes.plot(x, value, color=style.colour, marker=style.marker, gid="votes")
             ends[model] = float(x[-1]), float(value[-1])
-        bottom, top = axes.get_ylim()
-        axes.set_ylim(max(bottom, -2), min(top, 102))
-        axes.grid(axis="y", color="0.9", linewidth=0.5)
-        axes.set_axisbelow(True)
+        share_limits(axes)
+        light_grid(axes)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         axes.set_title(benchmark, loc="left")
-        axes.annotate(
-            note,
-            xy=(1, 1),
-            xycoords="axes fraction",
-            xytext=(0, 2),
-            textcoords="offset points",
-            ha="right",
-            va="bottom",
-            color=GREY,
-            fontsize=TEXT,
-            style="italic",
-        )
+        corner_note(axes, note)
         labels = end_labels(axes, ends, styles, 17 if width < PAGE else 40)
         figure.draw_without_rendering()
         least, most = float(table["tokens"].min()), float(table["tokens"].max())
