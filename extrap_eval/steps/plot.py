@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from extrap_eval.store import Run
 
-FIGURES = ("budget", "passk", "outcomes", "votes")
+FIGURES = ("budget", "passk", "outcomes", "votes", "unsolvable", "diversity", "attempts")
 # Of what follows from traces.
 FOLLOWED = ("probes", "progress", "regret", "regret-groups", "grid", "forced-budgets", "forcing", "wait", "slide")
 OF_SEVERAL = ("progress", "regret", "regret-groups", "forcing")  # the others draw one run each
@@ -51,8 +51,8 @@ def draw(
     """One figure of scored runs.
 
     ``figure``: "budget" (pass@1 against budget, every run in one panel), "passk" (pass@k and maj@k against k), "votes"
-    (maj@k of whole completions against their tokens) or "outcomes" (what became of every sample at each budget; one
-    run). Raises UserError for anything the runs cannot show.
+    (maj@k of whole completions against their tokens), "outcomes" (what became of every sample at each budget; one
+    run), "unsolvable", "diversity" or "attempts" (as the commands of those names draw them). Raises UserError for anything the runs cannot show.
     """
     from extrap_eval.figures import budget_curve, outcome_bands, passk_majk, votes_against_tokens
     from extrap_eval.steps.curves import curves, outcome_table
@@ -69,6 +69,18 @@ def draw(
         )
     if figure == "votes":
         return votes_against_tokens(vote_table(runs, ks=ks, n=n, level=level))
+    if figure == "unsolvable":
+        from extrap_eval.steps.unsolvable import draw_unsolvable
+
+        return draw_unsolvable(runs, ks=ks, budgets=budgets, n=n, rule=rule)
+    if figure == "diversity":
+        from extrap_eval.steps.diversity import draw_diversity
+
+        return draw_diversity(runs, ks=ks, budgets=budgets, n=n, level=level, rule=rule)
+    if figure == "attempts":
+        from extrap_eval.steps.chained import draw_chained
+
+        return draw_chained(runs, ks=ks, n=n, level=level, rule=rule)
     if figure == "passk":
         return passk_majk(curves(runs, budgets=budgets, ks=ks, n=n, level=level, rule=rule))
     return budget_curve(curves(runs, budgets=budgets, ks=[1], n=n, level=level, rule=rule))
