@@ -37,7 +37,8 @@ def plot(
         FigureKind,
         typer.Option(
             help="budget: pass@1 against budget; passk: pass@k and maj@k; outcomes: per budget; votes: maj@k against "
-            "tokens; unsolvable, diversity, attempts: as those commands. Of probe: probes, progress, regret, regret-groups, grid, forced-budgets; of force: forcing, wait; "
+            "tokens; unsolvable, diversity, attempts: as those commands. "
+            "Of probe: probes, progress, regret, regret-groups, grid, forced-budgets; of force: forcing, wait; "
             "of slide: slide."
         ),
     ] = FigureKind.budget,

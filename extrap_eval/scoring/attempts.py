@@ -25,8 +25,9 @@ from extrap_eval.scoring.integers import plain_integer, stated_integer
 _SIGNS = rb"\xc3\x97|\xc3\xb7|\xc2\xb7|\xe2\x88\x97|\xe2\x88\x92|\xe2\x80\x93"  # × ÷ · ∗ − –
 _COMMANDS = rb"\\(?:times|cdot|ast|div|[dt]?frac|left|right)(?![a-zA-Z])"
 _THOUSANDS = rb"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))"
-_RUN = re.compile(rb"(?:[0-9+\-*/(){}= \t]|%b|%b|%b)+" % (_COMMANDS, _SIGNS, _THOUSANDS))
-_ITEM = re.compile(r"^\s*(?:[-*+•]|\(?\d+\))\s+")  # what begins a line of a list
+_SPACE = rb"(?<![0-9)])[ \t]+|[ \t]+(?![0-9( \t])"  # not between two numbers, which belong to two expressions
+_RUN = re.compile(rb"(?:[0-9+\-*/(){}=]|%b|%b|%b|%b)+" % (_SPACE, _COMMANDS, _SIGNS, _THOUSANDS))
+_ITEM = re.compile(r"^\s*[-*+]\s+")  # what begins a line of a list
 # What a number or a bracket must not touch: it is then a part of something else, such as 2^3, x3 or 0.5.
 _GLUED_BEFORE, _OPEN_GLUE = re.compile(rb"[0-9A-Za-z_.^\\,][^ \t]"), re.compile(rb"[_^][({]")
 _GLUED_AFTER = re.compile(rb"[A-Za-z_^%]|[.,][0-9]")
@@ -69,20 +70,20 @@ def product_attempts(data: bytes, product: int) -> list[Stated]:
     """Every number that is stated to be the product, in order of its end."""
     found = []
     for sides in _equations(data):
-        for place, side in enumerate(sides[:-1]):
+        for i, side in enumerate(sides[:-1]):
             value = parse_with(side.text, {}) if side.whole else None
             if value is None or len(value.numbers) < 2 or value.value != product:
                 continue
-            said = [(later, plain_integer(later.text)) for later in sides[place + 1 :] if later.whole]
-            stated = [(later, number) for later, number in said if number is not None]
+            said = [(later.end, plain_integer(later.text)) for later in sides[i + 1 :] if later.whole]
+            stated = [(end, number) for end, number in said if number is not None]
             if stated:
-                later, number = stated[-1]
-                found.append(Stated(side.start, later.end, str(number), number == product))
+                end, last = stated[-1]
+                found.append(Stated(side.start, end, str(last), last == product))
                 break
     for box in find_boxes(data):
-        number = stated_integer(box.answer)
-        if number is not None:
-            found.append(Stated(box.start, box.end, str(number), number == product))
+        boxed = stated_integer(box.answer)
+        if boxed is not None:
+            found.append(Stated(box.start, box.end, str(boxed), boxed == product))
     return sorted(found, key=lambda stated: stated.end)
 
 

@@ -52,7 +52,8 @@ def draw(
 
     ``figure``: "budget" (pass@1 against budget, every run in one panel), "passk" (pass@k and maj@k against k), "votes"
     (maj@k of whole completions against their tokens), "outcomes" (what became of every sample at each budget; one
-    run), "unsolvable", "diversity" or "attempts" (as the commands of those names draw them). Raises UserError for anything the runs cannot show.
+    run), "unsolvable", "diversity" or "attempts" (as the commands of those names draw them). Raises UserError for
+    anything the runs cannot show.
     """
     from extrap_eval.figures import budget_curve, outcome_bands, passk_majk, votes_against_tokens
     from extrap_eval.steps.curves import curves, outcome_table
