@@ -38,6 +38,7 @@ def diversity_curves(diversity: pd.DataFrame, attempts: pd.DataFrame, *, width: 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from matplotlib.ticker import MaxNLocator
 
     benchmark = one_benchmark(diversity)
     styles = model_styles(diversity["model"])
@@ -60,6 +61,7 @@ def diversity_curves(diversity: pd.DataFrame, attempts: pd.DataFrame, *, width: 
             axes.set_ylabel(label)
         for axes in (answers, unique, tried):
             axes.set_ylim(bottom=0)
+            axes.yaxis.set_major_locator(MaxNLocator(5))  # ticks that do not change with the layout
             axes.grid(axis="y", color="0.9", linewidth=0.5)
             axes.set_axisbelow(True)
         handles: list[Artist] = [

@@ -15,6 +15,7 @@ from extrap_eval.figures.style import (
     RC,
     TEXT,
     budget_label,
+    legend_below,
     model_styles,
     one_benchmark,
     wrap_name,
@@ -41,6 +42,7 @@ def unsolvable_sets(sets: pd.DataFrame, regions: pd.DataFrame, *, width: float |
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
     benchmark = one_benchmark(sets)
     names = [str(name) for name in sets["model"]]
@@ -55,7 +57,7 @@ def unsolvable_sets(sets: pd.DataFrame, regions: pd.DataFrame, *, width: float |
     columns = sum(size > 0 for size in sizes.values())
     venn = len(names) <= 3
     wide = width or (COLUMN if venn or columns <= 10 else PAGE)
-    height = 2.7 if venn else 1.9 + 0.2 * len(names)
+    height = 3.0 if venn else 1.9 + 0.2 * len(names)
     total = int(sets["problems"].iloc[0])
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(wide, height), layout="constrained")
@@ -64,9 +66,13 @@ def unsolvable_sets(sets: pd.DataFrame, regions: pd.DataFrame, *, width: float |
         note = f"{budget_label(float(sets['budget'].iloc[0]))} tokens; {total - any_of} of {total} problems in no set"
         if venn:
             axes = figure.add_subplot()
-            _draw_venn(axes, names, sets["size"].astype(int).tolist(), sizes)
-            axes.set_title(title, loc="left")
-            axes.text(0.5, -0.02, note, transform=axes.transAxes, ha="center", va="top", color=GREY, fontsize=TEXT)
+            _draw_venn(axes, names, sizes)
+            axes.set_title(f"{title}\n{note}", loc="left")
+            handles = [
+                Patch(facecolor=style.colour, alpha=0.4, label=f"{name} ({int(size)})")
+                for (name, style), size in zip(model_styles(names).items(), sets["size"], strict=True)
+            ]
+            legend_below(figure, handles, 2)
         else:
             _draw_upset(figure, names, sets["size"].astype(int).tolist(), sizes, title, note)
         figure.draw_without_rendering()
@@ -74,27 +80,30 @@ def unsolvable_sets(sets: pd.DataFrame, regions: pd.DataFrame, *, width: float |
     return figure
 
 
-def _draw_venn(axes: Axes, names: list[str], totals: list[int], sizes: dict[str, int]) -> None:
+def _draw_venn(axes: Axes, names: list[str], sizes: dict[str, int]) -> None:
     from matplotlib_venn import venn2, venn3
 
     colours = [style.colour for style in model_styles(names).values()]
-    labels = [f"{wrap_name(name, 18)} ({total})" for name, total in zip(names, totals, strict=True)]
     kept = {members: sizes.get(members, 0) for members in _members(len(names))}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of circles of no area, which are what an empty set is
-        drawn = (venn2 if len(names) == 2 else venn3)(
-            subsets=kept, set_labels=labels, set_colors=colours, alpha=0.4, ax=axes
-        )
-    for text, style in zip(drawn.set_labels, model_styles(names).values(), strict=True):
-        if text is not None:
-            text.set(fontsize=TEXT, color=style.ink, gid="set")
+        draw = venn2 if len(names) == 2 else venn3
+        drawn = draw(subsets=kept, set_labels=None, set_colors=colours, alpha=0.4, ax=axes)
     for members, size in kept.items():
         text, patch = drawn.get_label_by_id(members), drawn.get_patch_by_id(members)
         if patch is not None:
             patch.set(edgecolor="white", linewidth=0.6, gid=f"region {members}")
         if text is not None:
-            there = patch is not None and len(patch.get_path().vertices) > 0  # circles may not show an empty region
+            # Three circles cannot always leave out a region that is empty, which then says so.
+            there = patch is not None and _area(patch.get_path().to_polygons()) > 0.01
             text.set(fontsize=8, gid=f"size {members}", text=str(size) if size or there else "")
+
+
+def _area(polygons: list[np.ndarray]) -> float:
+    total = 0.0
+    for x, y in (np.asarray(polygon).T for polygon in polygons):
+        total += abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1))) / 2
+    return total
 
 
 def _members(count: int) -> list[str]:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from extrap_eval.scoring.boxes import find_boxes
-from extrap_eval.scoring.expressions import Countdown, Expression, parse_with, right
+from extrap_eval.scoring.expressions import MAX_CHARACTERS, MAX_DEPTH, Countdown, Expression, parse_with, right
 from extrap_eval.scoring.integers import plain_integer, stated_integer
 
 _SIGNS = rb"\xc3\x97|\xc3\xb7|\xc2\xb7|\xe2\x88\x97|\xe2\x88\x92|\xe2\x80\x93"  # × ÷ · ∗ − –
@@ -28,6 +28,7 @@ _THOUSANDS = rb"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))"
 _SPACE = rb"(?<![0-9)])[ \t]+|[ \t]+(?![0-9( \t])"  # not between two numbers, which belong to two expressions
 _RUN = re.compile(rb"(?:[0-9+\-*/(){}=]|%b|%b|%b|%b)+" % (_SPACE, _COMMANDS, _SIGNS, _THOUSANDS))
 _ITEM = re.compile(r"^\s*[-*+]\s+")  # what begins a line of a list
+_LONGEST_CHAIN = 64  # equality signs; what goes on after them is no arithmetic but a loop
 # What a number or a bracket must not touch: it is then a part of something else, such as 2^3, x3 or 0.5.
 _GLUED_BEFORE, _OPEN_GLUE = re.compile(rb"[0-9A-Za-z_.^\\,][^ \t]"), re.compile(rb"[_^][({]")
 _GLUED_AFTER = re.compile(rb"[A-Za-z_^%]|[.,][0-9]")
@@ -135,7 +136,7 @@ def _equations(data: bytes) -> Iterator[list[_Side]]:
         glued = (_OPEN_GLUE if run[:1] in b"({" else _GLUED_BEFORE).match(before + run[:1]) is not None
         cut = run[-1:] not in b" \t" and _GLUED_AFTER.match(data, stop) is not None
         sides = []
-        parts = run.split(b"=")
+        parts = run.split(b"=", _LONGEST_CHAIN)
         at = start
         for place, part in enumerate(parts):
             text = part.decode().replace(",", "")
@@ -150,8 +151,10 @@ def _equations(data: bytes) -> Iterator[list[_Side]]:
 
 def _trimmed(text: str) -> str:
     """Without operators and brackets at its ends that belong to the sentence around it."""
+    if len(text) > MAX_CHARACTERS:
+        return text
     text = re.sub(r"^(?:[*/+]|-(?=\s))+|[-+*/]+$", "", text.strip()).strip()
-    for _ in range(len(text)):
+    for _ in range(MAX_DEPTH):
         depth = lowest = 0
         for symbol in text:
             depth += (symbol in "({") - (symbol in ")}")

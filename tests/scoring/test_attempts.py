@@ -81,6 +81,16 @@ def test_any_bytes_are_read(data: bytes) -> None:
     assert later == countdown_attempts(data, GOLD)
 
 
+@pytest.mark.parametrize("loop", ["(", "3+5=", "12*34=", "(3*5+7)", "3*5+7 ", "1,234,", "\\frac{3}{5}", "{3}=="])
+def test_loops_cost_no_more_than_other_text(loop: str) -> None:
+    """100 kB of anything a model may repeat is read at once (this test would run for hours otherwise)."""
+    data = (loop * (100_000 // len(loop))).encode()
+    product_attempts(data, 408)
+    found = countdown_attempts(data, GOLD)
+    assert {each.key for each in found} <= {"22"}
+    assert (loop.strip() == "3*5+7") == (len(found) > 10_000)
+
+
 PRODUCTS = [
     ("12 × 34 = 398. No: 12*34 = 408.", ["398", "408!"]),
     ("12 * 34 = 12 * 30 + 12 * 4 = 360 + 48 = 408", ["408!"]),
