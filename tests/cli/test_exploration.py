@@ -12,6 +12,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from extrap_eval.cli import app
+from extrap_eval.engines.markov.engine import MarkovEngine
+from extrap_eval.engines.markov.policy import MarkovPolicy
+from extrap_eval.problems.multiplication import multiplication
+from extrap_eval.steps.sample import plan_sampling, prepare_run, sample
 from tests.steps.episode_runs import text_run
 from tests.steps.test_chained import LONG, OPEN, SHORT
 
@@ -43,14 +47,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for i in range(4):
         (folder / f"m{i}.yaml").write_text(MARKOV.format(name=f"markov-{i}", right=0.9 - 0.2 * i))
         made.append(folder / f"run{i}")
-        call("sample", "-m", folder / f"m{i}.yaml", "-b", folder / "b.yaml", "--n", 4, "--budget-max", 400, "--seed", i,
-             "-o", made[-1])  # fmt: skip
+        plan = plan_sampling(str(folder / f"m{i}.yaml"), str(folder / "b.yaml"), n=4, budget_max=400)
+        sample(plan, prepare_run(plan, made[-1]), MarkovEngine(MarkovPolicy(**plan.model.policy or {})), seed=i)  # type: ignore[arg-type]
     return made
 
 
 def test_unsolvable(runs: list[Path], tmp_path: Path) -> None:
     done = call("unsolvable", *runs[:2], "--k", 2, "--list", "--figure", tmp_path / "venn.svg")
-    assert "10 problems: 0 of k = 2 right at 400 tokens" in done.stdout
+    assert "Small, 10 problems: 0 of k = 2 right at 400 tokens" in " ".join(done.stdout.split())
     assert "markov-0 + markov-1: hidden-" in done.stdout
     assert (tmp_path / "venn.svg").read_text().startswith("<?xml")
     found = json.loads(call("unsolvable", *runs[:2], "--k", 2, "--json").stdout)
@@ -152,15 +156,14 @@ def test_imported_products(tmp_path: Path, fixtures_dir: Path) -> None:
         "name: Products\nsource: {generator: multiplication, args: {problems: 1, digits: [2, 2]}}\n"
         "answer: {kind: integer}\nbudgets: [60]\n"
     )
-    from extrap_eval.problems.multiplication import multiplication
-
     problem = multiplication(problems=1, digits=(2, 2))[0]
     a, b = (int(word.strip(".")) for word in problem.text.split() if word.strip(".").isdigit())
     texts = [f"{a} × {b} = {a * b + 10}. No, {b} * {a} = {a * b}. \\boxed{{{a * b}}}", f"\\boxed{{{a * b - 1}}}"]
     lines = [{"problem": problem.text, "answer": problem.gold, "completion": text} for text in texts]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    call("import", "jsonl", tmp_path / "log.jsonl", "--tokenizer", fixtures_dir / "tokenizers" / "qwen2.5",
-         "--max-tokens", 100, "--gold", tmp_path / "card.yaml", "-o", tmp_path / "run")  # fmt: skip
+    call("import", "jsonl", tmp_path / "log.jsonl", "--field", "completion=completion", "--field", "problem=problem",
+         "--tokenizer", fixtures_dir / "tokenizers" / "qwen2.5", "--max-tokens", 100, "--gold", tmp_path / "card.yaml",
+         "-o", tmp_path / "run")  # fmt: skip
     rows = json.loads(call("diversity", tmp_path / "run", "--budgets", "100", "--json").stdout)["attempts"]
     found = {row["quantity"]: row["value"] for row in rows}
     assert rows[0]["attempts"] == "numbers stated to be the product"
