@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_FEW = 0.5  # of the first attempts; fewer that try an answer say little about generation
+
+
 class UnitOfCap(StrEnum):
     episodes = "episodes"
     verifications = "verifications"
@@ -100,6 +103,12 @@ def attempts(
         typer.echo(draw(readable_caps(whole["caps"]), title=f"pass@k (%) of traces cut after j {unit.value}"))
         title = f"verification-generation gap (points); candidates: {whole['gap']['candidates'].iloc[0]}"
         typer.echo(draw(readable_gap(whole["gap"]), title=title))
+        for model, row in whole["gap"].groupby("model", sort=False).first().iterrows():
+            if row["tried"] < _FEW:
+                typer.echo(
+                    f"{model}: only {100 * row['tried']:.0f} % of the first attempts try an answer: alone, vote and best "
+                    "say little; give --pattern if answers are tried in other words, or force them (extrap-eval probe)"
+                )
 
 
 def readable_counts(tidy: pd.DataFrame) -> list[dict[str, object]]:
@@ -144,6 +153,7 @@ def readable_gap(tidy: pd.DataFrame) -> list[dict[str, object]]:
         {
             "model": row["model"],
             "j": int(row["attempts"]),
+            "tried": f"{100 * row['tried']:.0f} %",
             "alone": share(row["alone"]),
             "chained": share(row["chained"]),
             "gap": points(row, "gap"),

@@ -61,7 +61,9 @@ def diversity_curves(diversity: pd.DataFrame, attempts: pd.DataFrame, *, width: 
             axes.set_ylabel(label)
         for axes in (answers, unique, tried):
             axes.set_ylim(bottom=0)
-            axes.yaxis.set_major_locator(MaxNLocator(5))  # ticks that do not change with the layout
+            axes.yaxis.set_major_locator(
+                MaxNLocator(5, steps=[1, 2, 5, 10])
+            )  # ticks that do not change with the layout
             axes.grid(axis="y", color="0.9", linewidth=0.5)
             axes.set_axisbelow(True)
         handles: list[Artist] = [

@@ -107,6 +107,9 @@ def test_phrases_of_the_command(tmp_path: Path) -> None:
     text_run(tmp_path / "run", [[LONG, SHORT], [OPEN, LONG]])
     rows = json.loads(call("attempts", tmp_path / "run", "--verifications", "double-check|Easy", "--json").stdout)
     assert [row["verifications"] for row in rows["traces"]] == [0, 2, 0, 0]
+    assert "only" not in call("attempts", tmp_path / "run").stdout
+    done = call("attempts", tmp_path / "run", "--pattern", "is (8)")
+    assert "Toy: only 25 % of the first attempts try an answer" in done.stdout
 
 
 @pytest.mark.parametrize(
