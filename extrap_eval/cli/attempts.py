@@ -106,8 +106,8 @@ def attempts(
         for model, row in whole["gap"].groupby("model", sort=False).first().iterrows():
             if row["tried"] < _FEW:
                 typer.echo(
-                    f"{model}: only {100 * row['tried']:.0f} % of the first attempts try an answer: alone, vote and best "
-                    "say little; give --pattern if answers are tried in other words, or force them (extrap-eval probe)"
+                    f"{model}: only {100 * row['tried']:.0f} % of the first attempts try an answer: alone, vote and "
+                    "best say little; give --pattern if answers are tried in other words, or force them (extrap-eval probe)"
                 )
 
 
