@@ -107,7 +107,7 @@ def attempts(
             if row["tried"] < _FEW:
                 typer.echo(
                     f"{model}: only {100 * row['tried']:.0f} % of the first attempts try an answer: alone, vote and "
-                    "best say little; give --pattern if answers are tried in other words, or force them (extrap-eval probe)"
+                    "best say little; give --pattern if answers are tried in other words, or force them with probe"
                 )
 
 
