@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from extrap_eval.store import Run
 
-FIGURES = ("budget", "passk", "outcomes", "votes", "unsolvable", "diversity", "attempts")
+FIGURES = ("budget", "passk", "outcomes", "votes")
+EXPLORATION = ("unsolvable", "diversity", "attempts")  # as the commands of these names draw them
 # Of what follows from traces.
 FOLLOWED = ("probes", "progress", "regret", "regret-groups", "grid", "forced-budgets", "forcing", "wait", "slide")
 OF_SEVERAL = ("progress", "regret", "regret-groups", "forcing")  # the others draw one run each
@@ -59,8 +60,8 @@ def draw(
     from extrap_eval.steps.curves import curves, outcome_table
     from extrap_eval.steps.efficiency import vote_table
 
-    if figure not in FIGURES:
-        raise UserError(f"--figure: {figure} is not one of {', '.join((*FIGURES, *FOLLOWED))}")
+    if figure not in (*FIGURES, *EXPLORATION):
+        raise UserError(f"--figure: {figure} is not one of {', '.join((*FIGURES, *EXPLORATION, *FOLLOWED))}")
     if figure == "outcomes":
         if len(runs) != 1:
             raise UserError(f"--figure outcomes draws one run, not {len(runs)}: call it once per run")
@@ -128,7 +129,7 @@ def draw_followed(
 
     paths = [*runs] if isinstance(runs, Sequence) and not isinstance(runs, str) else [runs]
     if figure not in FOLLOWED:
-        raise UserError(f"--figure: {figure} is not one of {', '.join((*FIGURES, *FOLLOWED))}")
+        raise UserError(f"--figure: {figure} is not one of {', '.join((*FIGURES, *EXPLORATION, *FOLLOWED))}")
     if len(paths) != 1 and (figure not in OF_SEVERAL or not paths):
         raise UserError(f"--figure {figure} draws one run, not {len(paths)}: call it once per run")
     run = paths[0]
