@@ -39,6 +39,25 @@ DEFAULT_PHRASES = (
     "But hold on",
 )
 
+# Words with which reasoning models announce that they check what they have; no paper lists those it counted.
+DEFAULT_CHECKS = (
+    "let me check",
+    "let's check",
+    "let me verify",
+    "let's verify",
+    "let me confirm",
+    "let me test",
+    "let me double-check",
+    "let me double check",
+    "let me recheck",
+    "to verify",
+    "double-check",
+    "double check",
+    "plug it back",
+    "plugging back",
+    "verification:",
+)
+
 
 def must(test: Callable[[Any], object], otherwise: str) -> AfterValidator:
     """A field whose value fails the test is refused with ``VALUE otherwise``."""
@@ -112,6 +131,28 @@ class Episodes(Part):
     min_steps: Count = 3
 
 
+class Verification(Part):
+    """What a model says when it verifies (e3's chained asymmetries); found anywhere in a thought, in any case."""
+
+    phrases: Annotated[list[Text], must(bool, "is empty")] = list(DEFAULT_CHECKS)
+
+
+def _captures_one(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+    if groups != 1:
+        raise ValueError(f"{pattern!r} has {groups} groups: give exactly one, around the answer that is tried")
+    return pattern
+
+
+class Attempts(Part):
+    """How the answers that a trace tries are written: a regular expression whose one group is the answer."""
+
+    pattern: Annotated[Text, AfterValidator(_captures_one)]
+
+
 class EngineSettings(Part):
     """How the model is served; changes speed, never the distribution of completions."""
 
@@ -137,6 +178,8 @@ class ModelCard(Part):
     max_model_len: Count | None = 40960
     training_budget: TrainingBudget | None = None
     episodes: Episodes = Episodes()
+    verification: Verification = Verification()
+    attempts: Attempts | None = None  # by default what is boxed, or what the problems call for
     engine: EngineSettings = EngineSettings()
     policy: dict[str, int | float | bool] | None = None  # fields of the markov engine's MarkovPolicy
     notes: str | None = None
@@ -268,6 +311,7 @@ class BenchmarkCard(Part):
     size: Count | None = None
     sha256: Annotated[str, must(re.compile("[0-9a-f]{64}").fullmatch, "is not 64 hex digits")] | None = None
     budgets: list[Count] = list(DEFAULT_BUDGETS)
+    attempts: Attempts | None = None  # goes before the model card's
     notes: str | None = None
 
     @field_validator("budgets")

@@ -7,10 +7,12 @@ import sys
 import typer
 
 from extrap_eval.cli import (
+    attempts,
     calibrate,
     cards,
     compare,
     demo,
+    diversity,
     doctor,
     efficiency,
     episodes,
@@ -28,6 +30,7 @@ from extrap_eval.cli import (
     slide,
     summary,
     table,
+    unsolvable,
 )
 from extrap_eval.errors import UserError
 
@@ -55,6 +58,9 @@ app.command("force")(force.force)
 app.command("slide")(slide.slide)
 app.command("efficiency")(efficiency.efficiency)
 app.command("compare")(compare.compare)
+app.command("unsolvable")(unsolvable.unsolvable)
+app.command("diversity")(diversity.diversity)
+app.command("attempts")(attempts.attempts)
 app.command("plan")(plan.plan)
 app.command("summary")(summary.summary)
 app.command("import")(importing.import_)

@@ -16,6 +16,9 @@ class FigureKind(StrEnum):
     passk = "passk"
     outcomes = "outcomes"
     votes = "votes"
+    unsolvable = "unsolvable"
+    diversity = "diversity"
+    attempts = "attempts"
     probes = "probes"
     progress = "progress"
     regret = "regret"
@@ -34,7 +37,8 @@ def plot(
         FigureKind,
         typer.Option(
             help="budget: pass@1 against budget; passk: pass@k and maj@k; outcomes: per budget; votes: maj@k against "
-            "tokens. Of probe: probes, progress, regret, regret-groups, grid, forced-budgets; of force: forcing, wait; "
+            "tokens; unsolvable, diversity, attempts: as those commands. "
+            "Of probe: probes, progress, regret, regret-groups, grid, forced-budgets; of force: forcing, wait; "
             "of slide: slide."
         ),
     ] = FigureKind.budget,

@@ -1,7 +1,9 @@
 """Figures: each function takes a tidy table and returns a matplotlib Figure, with no pyplot state."""
 
+from extrap_eval.figures.attempts import chained_attempts
 from extrap_eval.figures.budget_curve import budget_curve
 from extrap_eval.figures.difference import difference_curve
+from extrap_eval.figures.diversity import diversity_curves
 from extrap_eval.figures.episodes import episode_histogram
 from extrap_eval.figures.forcing import forcing_curves, wait_bars
 from extrap_eval.figures.grid import attempt_grid
@@ -12,6 +14,7 @@ from extrap_eval.figures.regret import regret_curve
 from extrap_eval.figures.reproduction import reproduction
 from extrap_eval.figures.style import COLUMN, PAGE, figure_svg, save_figure
 from extrap_eval.figures.truth import truth_against_estimates
+from extrap_eval.figures.unsolvable import unsolvable_sets
 from extrap_eval.figures.votes import one_thought_against_votes, votes_against_tokens
 
 __all__ = [
@@ -19,7 +22,9 @@ __all__ = [
     "PAGE",
     "attempt_grid",
     "budget_curve",
+    "chained_attempts",
     "difference_curve",
+    "diversity_curves",
     "episode_histogram",
     "figure_svg",
     "forcing_curves",
@@ -32,6 +37,7 @@ __all__ = [
     "reproduction",
     "save_figure",
     "truth_against_estimates",
+    "unsolvable_sets",
     "votes_against_tokens",
     "wait_bars",
 ]

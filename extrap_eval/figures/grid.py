@@ -31,13 +31,20 @@ _LINES = "#A63D00"
 _APART = 0.7  # rows of the grid between two labels in one place
 
 
-def attempt_grid(table: pd.DataFrame, *, equal: pd.DataFrame | None = None, width: float | None = None) -> Figure:
+def attempt_grid(
+    table: pd.DataFrame,
+    *,
+    equal: pd.DataFrame | None = None,
+    label: str = "groups of episodes j",
+    width: float | None = None,
+) -> Figure:
     """Draw the accuracy of every number of groups j and samples k of one model, with lines of equal tokens.
 
     ``table``: columns model, benchmark, vote ("pass" or "maj"), group (j), k, tokens (of all k samples, mean), value
     (fraction); as from ``metrics.efficiency.attempt_grid``. ``equal``: columns k, budget (tokens), value, low, high,
     missing where a budget cannot be spent so, as from ``metrics.efficiency.at_equal_tokens``; drawn beside the grid,
-    up to four budgets. Raises UserError for an empty table, several benchmarks, models or votes, or too many budgets.
+    up to four budgets. ``label``: of the axis of j. Raises UserError for an empty table, several benchmarks, models or
+    votes, or too many budgets.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -61,7 +68,7 @@ def attempt_grid(table: pd.DataFrame, *, equal: pd.DataFrame | None = None, widt
         panels = figure.subplots(1, 2 if budgets else 1, squeeze=False)[0]
         _draw_grid(panels[0], table)
         panels[0].set_xlabel("samples k")
-        panels[0].set_ylabel("groups of episodes j")
+        panels[0].set_ylabel(label)
         name = wrap_name(f"{table['model'].iloc[0]}, {benchmark}: {vote}@k (%)", int(width / len(panels) / 0.068))
         panels[0].set_title(name, loc="left")
         if equal is not None and budgets:

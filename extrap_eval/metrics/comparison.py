@@ -71,15 +71,6 @@ class SolvedBy:
     second_only: np.ndarray
     neither: np.ndarray
 
-    @property
-    def overlap(self) -> np.ndarray:
-        """Of the problems that one or both leave unsolved, the share that both do (Jaccard); nan where all are solved.
-
-        RLVR-exploration, Fig. 1c, draws these two sets.
-        """
-        union = self.first_only + self.second_only + self.neither
-        return np.divide(self.neither, union, out=np.full(union.shape, np.nan), where=union > 0)
-
 
 def solved_by(first: npt.ArrayLike, second: npt.ArrayLike) -> SolvedBy:
     """Count problems by which of two models solves them: bool (..., P) each."""

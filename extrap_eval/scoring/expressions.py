@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -83,12 +83,17 @@ def right(gold: Countdown, expression: Expression) -> bool:
     return expression.value == gold.target and expression.numbers == gold.numbers
 
 
-def _parse_side(text: str) -> Expression | None:
+def parse_with(text: str, known: Mapping[int, Expression]) -> Expression | None:
+    """Read an expression without a tail in which a number of ``known`` stands for what it was made of."""
+    return _parse_side(text, known) if len(text) <= MAX_CHARACTERS else None
+
+
+def _parse_side(text: str, known: Mapping[int, Expression] | None = None) -> Expression | None:
     for spelling, meaning in _SPELLINGS:
         text = text.replace(spelling, meaning)
     try:
         tokens = [*_tokens(text), "end"]
-        return _Parser(tokens).expression()
+        return _Parser(tokens, known or {}).expression()
     except (SyntaxError, ZeroDivisionError):
         return None
 
@@ -106,8 +111,9 @@ def _tokens(text: str) -> Iterator[str]:
 class _Parser:
     """Recursive descent: sum of products of signed atoms."""
 
-    def __init__(self, tokens: list[str]):
+    def __init__(self, tokens: list[str], known: Mapping[int, Expression]):
         self._tokens = tokens
+        self._known = known
         self._at = 0
         self._depth = 0
         self._numbers: list[int] = []
@@ -140,8 +146,10 @@ class _Parser:
         if self._depth > MAX_DEPTH:
             raise SyntaxError("nested too deeply")
         if token.isdigit():
-            self._numbers.append(int(token))
-            value = Fraction(int(token))
+            number = int(token)
+            made = self._known.get(number) or Expression(Fraction(number), (number,))
+            self._numbers.extend(made.numbers)
+            value = made.value
         elif token in "({":
             value = self._sum()
             self._expect(")" if token == "(" else "}")

@@ -13,6 +13,7 @@ from extrap_eval.errors import UserError
 from extrap_eval.metrics import efficiency, intervals
 from extrap_eval.metrics.comparison import holm, sign_flip_test, solved_by
 from extrap_eval.metrics.majk import VotePolicy
+from extrap_eval.metrics.unsolvable import never_right, overlap
 from extrap_eval.scoring.timeline import AnswerRule
 from extrap_eval.steps.curves import run_names
 from extrap_eval.steps.likeness import refuse_unlike
@@ -158,7 +159,7 @@ def difference_table(
     p = sign_flip_test(change, seed=seed)
     usual = solved_by(*(found.correct.mean(axis=1).T > 0.5 for found in (first, second)))
     shared_n = min(first.n, second.n)
-    ever = solved_by(*(found.correct[:, :shared_n].any(axis=1).T for found in (first, second)))
+    never = np.stack([never_right(found.correct, shared_n).T for found in (first, second)])  # (2, B, P)
     return pd.DataFrame(
         {
             "model_a": pair.names[0],
@@ -181,10 +182,10 @@ def difference_table(
             "usual_a_only": usual.first_only,
             "usual_b_only": usual.second_only,
             "unsolved_k": shared_n,
-            "unsolved_a": ever.second_only + ever.neither,
-            "unsolved_b": ever.first_only + ever.neither,
-            "unsolved_both": ever.neither,
-            "overlap": ever.overlap,
+            "unsolved_a": never[0].sum(axis=-1),
+            "unsolved_b": never[1].sum(axis=-1),
+            "unsolved_both": never.all(axis=0).sum(axis=-1),
+            "overlap": overlap(never),
             "training_a": first.training_budget,
             "training_b": second.training_budget,
         }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from extrap_eval.store import Run
 
 FIGURES = ("budget", "passk", "outcomes", "votes")
+EXPLORATION = ("unsolvable", "diversity", "attempts")  # as the commands of these names draw them
 # Of what follows from traces.
 FOLLOWED = ("probes", "progress", "regret", "regret-groups", "grid", "forced-budgets", "forcing", "wait", "slide")
 OF_SEVERAL = ("progress", "regret", "regret-groups", "forcing")  # the others draw one run each
@@ -51,15 +52,16 @@ def draw(
     """One figure of scored runs.
 
     ``figure``: "budget" (pass@1 against budget, every run in one panel), "passk" (pass@k and maj@k against k), "votes"
-    (maj@k of whole completions against their tokens) or "outcomes" (what became of every sample at each budget; one
-    run). Raises UserError for anything the runs cannot show.
+    (maj@k of whole completions against their tokens), "outcomes" (what became of every sample at each budget; one
+    run), "unsolvable", "diversity" or "attempts" (as the commands of those names draw them). Raises UserError for
+    anything the runs cannot show.
     """
     from extrap_eval.figures import budget_curve, outcome_bands, passk_majk, votes_against_tokens
     from extrap_eval.steps.curves import curves, outcome_table
     from extrap_eval.steps.efficiency import vote_table
 
-    if figure not in FIGURES:
-        raise UserError(f"--figure: {figure} is not one of {', '.join((*FIGURES, *FOLLOWED))}")
+    if figure not in (*FIGURES, *EXPLORATION):
+        raise UserError(f"--figure: {figure} is not one of {', '.join((*FIGURES, *EXPLORATION, *FOLLOWED))}")
     if figure == "outcomes":
         if len(runs) != 1:
             raise UserError(f"--figure outcomes draws one run, not {len(runs)}: call it once per run")
@@ -69,6 +71,18 @@ def draw(
         )
     if figure == "votes":
         return votes_against_tokens(vote_table(runs, ks=ks, n=n, level=level))
+    if figure == "unsolvable":
+        from extrap_eval.steps.unsolvable import draw_unsolvable
+
+        return draw_unsolvable(runs, ks=ks, budgets=budgets, n=n, rule=rule)
+    if figure == "diversity":
+        from extrap_eval.steps.diversity import draw_diversity
+
+        return draw_diversity(runs, ks=ks, budgets=budgets, n=n, level=level, rule=rule)
+    if figure == "attempts":
+        from extrap_eval.steps.chained import draw_chained
+
+        return draw_chained(runs, ks=ks, n=n, level=level, rule=rule)
     if figure == "passk":
         return passk_majk(curves(runs, budgets=budgets, ks=ks, n=n, level=level, rule=rule))
     return budget_curve(curves(runs, budgets=budgets, ks=[1], n=n, level=level, rule=rule))
@@ -115,7 +129,7 @@ def draw_followed(
 
     paths = [*runs] if isinstance(runs, Sequence) and not isinstance(runs, str) else [runs]
     if figure not in FOLLOWED:
-        raise UserError(f"--figure: {figure} is not one of {', '.join((*FIGURES, *FOLLOWED))}")
+        raise UserError(f"--figure: {figure} is not one of {', '.join((*FIGURES, *EXPLORATION, *FOLLOWED))}")
     if len(paths) != 1 and (figure not in OF_SEVERAL or not paths):
         raise UserError(f"--figure {figure} draws one run, not {len(paths)}: call it once per run")
     run = paths[0]

@@ -70,6 +70,15 @@ def write(folder: Path, text: str) -> Path:
             "policy.accept_wrong: 'often' is not a whole number or a number or true or false",
         ),
         ("episodes: {phrases: []}", "episodes.phrases: [] is empty"),
+        ("verification: {phrases: []}", "verification.phrases: [] is empty"),
+        (
+            "attempts: {pattern: '*(a)'}",
+            "attempts.pattern: '*(a)' is not a regular expression: nothing to repeat at position 0",
+        ),
+        (
+            "attempts: {pattern: '= a'}",
+            "attempts.pattern: '= a' has 0 groups: give exactly one, around the answer that is tried",
+        ),
         (
             "nn: 3\nsampling: {top_p: 2}\nend_tokens: 3",
             "end_tokens: 3 is not a list (and 2 more: sampling.top_p, nn)",

@@ -91,6 +91,5 @@ def test_solved_by_counts_sets(pairs: list[tuple[bool, bool]]) -> None:
     assert found.second_only == [len(a - b)]
     assert found.first_only == [len(b - a)]
     assert found.both == [len(pairs) - len(a | b)]
-    np.testing.assert_allclose(found.overlap, [len(a & b) / len(a | b) if a | b else np.nan])
     with pytest.raises(ValueError, match="the same problems"):
         solved_by([True], [True, False])
