@@ -8,7 +8,7 @@ import numpy as np
 
 from extrap_eval.errors import UserError
 from extrap_eval.figures.episodes import RIGHT, WRONG
-from extrap_eval.figures.style import PAGE, RC, legend_below, log2_axis, one_benchmark, wrap_name
+from extrap_eval.figures.style import PAGE, RC, legend_below, light_grid, log2_axis, one_benchmark, wrap_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,8 +59,7 @@ def chained_attempts(traces: pd.DataFrame, caps: pd.DataFrame, gaps: pd.DataFram
             for axes in row[1:]:
                 axes.set_xlabel(f"at most j {unit}")
                 axes.set_ylim(-2, 102)
-                axes.grid(axis="y", color="0.9", linewidth=0.5)
-                axes.set_axisbelow(True)
+                light_grid(axes)
         legend_below(figure, _key(colours), 4)
         figure.draw_without_rendering()
         for row, model in zip(panels, models, strict=True):

@@ -13,6 +13,7 @@ from extrap_eval.figures.style import (
     ModelStyle,
     budget_label,
     legend_below,
+    light_grid,
     log2_axis,
     model_styles,
     one_benchmark,
@@ -64,8 +65,7 @@ def diversity_curves(diversity: pd.DataFrame, attempts: pd.DataFrame, *, width: 
             axes.yaxis.set_major_locator(
                 MaxNLocator(5, steps=[1, 2, 5, 10])
             )  # ticks that do not change with the layout
-            axes.grid(axis="y", color="0.9", linewidth=0.5)
-            axes.set_axisbelow(True)
+            light_grid(axes)
         handles: list[Artist] = [
             Line2D([], [], color=style.colour, marker=style.marker, label=name) for name, style in styles.items()
         ]
