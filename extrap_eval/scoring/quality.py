@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -23,7 +24,8 @@ _OPENER = b"\\boxed{"
 _CJK_FROM, _CJK_TO = 0xE4, 0xE9
 _CJK = re.compile(rb"\xe4[\xb8-\xbf][\x80-\xbf]|[\xe5-\xe9][\x80-\xbf]{2}")
 _SPACES = np.isin(np.arange(256), list(b" \t\n\r\x0b\x0c"))  # where ``bytes.split`` splits
-_KEY_BITS = 21  # three keys of so many bits make one int64
+_BITS = 63  # of an int64 that is not negative
+_LARGE = 1 << 20  # beyond it a table of all ids costs more than sorting them
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +86,7 @@ def repeated_trigrams(items: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     within = np.clip(np.asarray(lengths, np.int64), 0, len(items)) - 2  # 3-grams of the prefix
     if len(items) < 3:
         return np.zeros(len(within), np.int64)
-    keys = _keys(items)
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
+    ordered, order = _by_kind(items)
     opens = np.append(True, ordered[1:] != ordered[:-1])  # the first of each kind, by place
     again = np.append(False, opens[:-1]) & ~opens
     firsts, seconds = np.sort(order[opens]), np.sort(order[again])
@@ -94,20 +94,35 @@ def repeated_trigrams(items: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.asarray(np.maximum(within, 0) - alone)
 
 
-def _keys(items: np.ndarray) -> np.ndarray:
-    """One int64 for each 3-gram, equal for equal ones."""
-    numbers = np.asarray(items, np.int64)
-    if numbers.min() < 0 or numbers.max() >> _KEY_BITS:
-        numbers = np.unique(numbers, return_inverse=True)[1]
-        if numbers.max() >> _KEY_BITS:
-            raise ValueError(f"more than {1 << _KEY_BITS} different tokens in one completion")
-    return (numbers[:-2] << 2 * _KEY_BITS) | (numbers[1:-1] << _KEY_BITS) | numbers[2:]
+def _by_kind(items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One number for each 3-gram, equal for equal ones, sorted; and where each stands, ascending among equal ones."""
+    numbers = _dense(np.asarray(items, np.int64))
+    bits = int(numbers.max()).bit_length()
+    if 3 * bits > _BITS:
+        raise ValueError(f"more than {1 << _BITS // 3} different tokens in one completion")
+    keys = (numbers[:-2] << 2 * bits) | (numbers[1:-1] << bits) | numbers[2:]
+    place = len(keys).bit_length()
+    if 3 * bits + place > _BITS:
+        order = np.argsort(keys, kind="stable")
+        return keys[order], order
+    # Sorting numbers is several times as fast as sorting places by them, so each takes its place along.
+    both = np.sort((keys << place) | np.arange(len(keys)))
+    return both >> place, both & ((1 << place) - 1)
+
+
+def _dense(numbers: np.ndarray) -> np.ndarray:
+    """The same items as small numbers from 0 on, int64 (n,)."""
+    if numbers.min() < 0 or numbers.max() >= _LARGE:
+        return np.asarray(np.unique(numbers, return_inverse=True)[1])
+    seen = np.zeros(int(numbers.max()) + 1, bool)
+    seen[numbers] = True
+    return np.asarray((np.cumsum(seen) - 1)[numbers])
 
 
 def _words(data: bytes) -> tuple[np.ndarray, np.ndarray]:
     """The words of a text, equal numbers for equal ones, and the byte offset after each: int64, shape (words,)."""
     words = data.split()
-    numbers = dict(zip(words, range(len(words)), strict=True))
+    numbers = dict(zip(dict.fromkeys(words), count(), strict=False))
     spoken = np.fromiter(map(numbers.__getitem__, words), np.int64, len(words))
     spaces = np.append(_SPACES[np.frombuffer(data, np.uint8)], True)
     return spoken, np.flatnonzero(spaces[1:] & ~spaces[:-1]) + 1

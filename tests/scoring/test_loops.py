@@ -79,6 +79,7 @@ def test_from_certain_on_every_prefix_ends_in_a_loop(ids: list[int]) -> None:
             assert final_loop(reference.as_ids(ids[:cut])) is not None
 
 
+@pytest.mark.slow
 def test_as_the_slow_reference_says_of_real_completions(fixtures_dir: Path) -> None:
     """90 completions of up to 32k tokens, many of them cut in a loop."""
     from transformers import AutoTokenizer

@@ -27,7 +27,7 @@ from tests.steps.episode_runs import ids_of, text_run
 RIGHT = "<think>\nI see.\n</think>\n\n\\boxed{7}"
 LOOP = "<think>\n" + "no way. " * 40
 MIXED = "<think>\n是 one two\n</think>\n\\boxed{8}"
-TWICE = "<think>\n\\boxed{7} a b c a b c \\boxed{7}"
+TWICE = "<think>\n\\boxed{7} a b c a b c a \\boxed{7}"
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ def test_known_values(run: Run) -> None:
     assert [value(5000, ending, "several boxes") for ending in ("all", "correct", "cut")] == [0.25, 0.5, 0]
     assert [value(budget, "all", "language mixing") for budget in (20, 5000)] == [0.25, 0.25]
     assert value(5000, "incorrect", "language mixing") == 1
-    # 3-grams: of RIGHT "<think> I see.", "I see. </think>", "see. </think> box", of TWICE a-b-c twice among 6
-    assert value(5000, "correct", "redundancy") == pytest.approx((0 + 2 / 6) / 2)
+    # No 3-gram of RIGHT is repeated; a-b-c and b-c-a are, of the 8 of TWICE.
+    assert value(5000, "correct", "redundancy") == pytest.approx((0 + 4 / 8) / 2)
     assert value(5000, "correct", "redundant") == 0.5
     # <think>, 80 words, of which all but "<think> no way." are of two kinds
     assert value(5000, "cut", "redundancy") == pytest.approx(78 / 79)
@@ -75,7 +75,7 @@ def test_units_and_thresholds(run: Run) -> None:
     counts = [Counter(zip(each, each[1:], each[2:], strict=False)) for each in ids]
     expected = [sum(c for c in each.values() if c > 1) / sum(each.values()) for each in counts]
     assert cell(tokens, 5000, "correct", "redundancy")["value"] == pytest.approx(np.mean(expected))
-    strict = quality_table(run, budgets=[5000], threshold=0.34)
+    strict = quality_table(run, budgets=[5000], threshold=0.5)
     assert cell(strict, 5000, "correct", "redundant")["value"] == 0
 
 
