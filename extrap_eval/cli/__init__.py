@@ -18,9 +18,11 @@ from extrap_eval.cli import (
     episodes,
     force,
     importing,
+    lengths,
     plan,
     plot,
     probe,
+    quality,
     regret,
     report,
     reproduce,
@@ -57,6 +59,8 @@ app.command("regret")(regret.regret)
 app.command("force")(force.force)
 app.command("slide")(slide.slide)
 app.command("efficiency")(efficiency.efficiency)
+app.command("quality")(quality.quality)
+app.command("lengths")(lengths.lengths)
 app.command("compare")(compare.compare)
 app.command("unsolvable")(unsolvable.unsolvable)
 app.command("diversity")(diversity.diversity)

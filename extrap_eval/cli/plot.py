@@ -28,6 +28,8 @@ class FigureKind(StrEnum):
     forcing = "forcing"
     wait = "wait"
     slide = "slide"
+    quality = "quality"
+    lengths = "lengths"
 
 
 def plot(
@@ -37,9 +39,8 @@ def plot(
         FigureKind,
         typer.Option(
             help="budget: pass@1 against budget; passk: pass@k and maj@k; outcomes: per budget; votes: maj@k against "
-            "tokens; unsolvable, diversity, attempts: as those commands. "
-            "Of probe: probes, progress, regret, regret-groups, grid, forced-budgets; of force: forcing, wait; "
-            "of slide: slide."
+            "tokens. Of probe: probes, progress, regret, regret-groups, grid, forced-budgets; of force: forcing, wait; "
+            "of slide: slide. unsolvable, diversity, attempts, quality, lengths: as those commands."
         ),
     ] = FigureKind.budget,
     budgets: Annotated[str | None, typer.Option(help=BUDGETS_HELP)] = None,

@@ -7,9 +7,11 @@ from extrap_eval.figures.diversity import diversity_curves
 from extrap_eval.figures.episodes import episode_histogram
 from extrap_eval.figures.forcing import forcing_curves, wait_bars
 from extrap_eval.figures.grid import attempt_grid
+from extrap_eval.figures.lengths import length_histograms
 from extrap_eval.figures.outcomes import outcome_bands
 from extrap_eval.figures.passk_majk import passk_majk
 from extrap_eval.figures.probes import probe_curves, progress_histogram
+from extrap_eval.figures.quality import quality_panels
 from extrap_eval.figures.regret import regret_curve
 from extrap_eval.figures.reproduction import reproduction
 from extrap_eval.figures.style import COLUMN, PAGE, figure_svg, save_figure
@@ -28,11 +30,13 @@ __all__ = [
     "episode_histogram",
     "figure_svg",
     "forcing_curves",
+    "length_histograms",
     "one_thought_against_votes",
     "outcome_bands",
     "passk_majk",
     "probe_curves",
     "progress_histogram",
+    "quality_panels",
     "regret_curve",
     "reproduction",
     "save_figure",

@@ -19,13 +19,15 @@ Reading = Literal["workshop", "paper"]
 class FoundBudget:
     """A budget with its interval over problems, in tokens; inf: none of those that were looked at.
 
-    ``agreement``: share of resamples that point to the same one. low and high are nan for a single problem.
+    ``agreement``: share of resamples that point to the same one. low and high are nan for a single problem. ``shares``:
+    the budgets that resamples point to, ascending, each with the share that does; empty for a single problem.
     """
 
     budget: float
     low: float
     high: float
     agreement: float
+    shares: tuple[tuple[float, float], ...] = ()
 
 
 def saturation_budget(
@@ -86,4 +88,6 @@ def _found(find: Callable[..., np.ndarray], series: list[np.ndarray], draws: np.
     drawn = find(*[resampled_means(each, draws) for each in series])
     ends = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
     low, high = min(float(ends[0]), budget), max(float(ends[1]), budget)
-    return FoundBudget(budget, low, high, float((drawn == budget).mean()))
+    chosen, counts = np.unique(drawn, return_counts=True)
+    shares = tuple(zip(chosen.tolist(), (counts / len(drawn)).tolist(), strict=True))
+    return FoundBudget(budget, low, high, float((drawn == budget).mean()), shares)

@@ -14,6 +14,7 @@ from extrap_eval.report.followed import followed
 from extrap_eval.report.index import VERDICTS, RunIndex, run_index
 from extrap_eval.report.overview import Options, benchmark_sections, comparison_section, run_section, settings_of
 from extrap_eval.report.page import render
+from extrap_eval.report.quality import quality_section
 from extrap_eval.report.traces import trace_records
 from extrap_eval.scoring.outcomes import OUTCOMES
 
@@ -83,6 +84,7 @@ def write_report(
     sections = [comparison_section(opened[0], opened[1], names, options)] if compare else []
     sections += benchmark_sections(opened, names, options)
     sections += [run_section(run, name, options) for run, name in zip(opened, names, strict=True)]
+    sections += [quality_section(run, name, options) for run, name in zip(opened, names, strict=True)]
     with ChunkWriter(page, inline=inline) as chunks:
         traces, notes = _add_traces(opened, indices, chunks, progress)
         folder, packed = chunks.finish()

@@ -89,17 +89,17 @@ def benchmark_sections(runs: Sequence[Run], names: Sequence[str], options: Optio
         sentences = [_accuracy_sentence(tidy, model) for model in dict.fromkeys(tidy["model"])]
         sentences += extrapolation_sentences(own, n=options.n, level=options.level, rule=options.rule)
         section = Section(benchmark, sentences, [_table(readable(tidy).drop(columns="benchmark"))])
-        _add(
+        add_picture(
             section,
             "pass@1 against the token budget; shaded: beyond the training budget",
             partial(draw, own, figure="budget", **options.curve),
         )
-        _add(
+        add_picture(
             section,
             "pass@k and maj@k against the number of samples",
             partial(draw, own, figure="passk", **options.curve),
         )
-        _add(
+        add_picture(
             section,
             "Votes: maj@k of whole completions against their tokens",
             partial(draw, own, figure="votes", n=options.n, level=options.level),
@@ -124,7 +124,7 @@ def run_section(run: Run, name: str, options: Options) -> Section:
     from extrap_eval.steps.plot import draw, draw_followed
 
     section = Section(name)
-    _add(
+    add_picture(
         section, "What became of every sample at each budget", partial(draw, [run], figure="outcomes", **options.curve)
     )
     variants = run.variants()
@@ -132,7 +132,7 @@ def run_section(run: Run, name: str, options: Options) -> Section:
         several = sum(other.kind == variant.kind for other in variants) > 1
         for figure, caption in _FOLLOWED.get(variant.kind, {}).items():
             name = f"{caption} ({variant.name})" if several else caption
-            _add(
+            add_picture(
                 section,
                 name,
                 partial(draw_followed, [run], figure=figure, variant=_named(variant), level=options.level),
@@ -213,7 +213,7 @@ def _table(frame: pd.DataFrame) -> Table:
     return Table(tuple(map(str, frame.columns)), tuple(rows))
 
 
-def _add(section: Section, caption: str, drawn: Callable[[], Figure]) -> None:
+def add_picture(section: Section, caption: str, drawn: Callable[[], Figure]) -> None:
     """Add a figure, or a note on why there is none."""
     from extrap_eval.figures import COLUMN, figure_svg
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from extrap_eval.store import Run
 
 FIGURES = ("budget", "passk", "outcomes", "votes")
-EXPLORATION = ("unsolvable", "diversity", "attempts")  # as the commands of these names draw them
+EXPLORATION = ("unsolvable", "diversity", "attempts", "quality", "lengths")  # as the commands of these names draw them
 # Of what follows from traces.
 FOLLOWED = ("probes", "progress", "regret", "regret-groups", "grid", "forced-budgets", "forcing", "wait", "slide")
 OF_SEVERAL = ("progress", "regret", "regret-groups", "forcing")  # the others draw one run each
@@ -53,8 +53,8 @@ def draw(
 
     ``figure``: "budget" (pass@1 against budget, every run in one panel), "passk" (pass@k and maj@k against k), "votes"
     (maj@k of whole completions against their tokens), "outcomes" (what became of every sample at each budget; one
-    run), "unsolvable", "diversity" or "attempts" (as the commands of those names draw them). Raises UserError for
-    anything the runs cannot show.
+    run), or one of ``EXPLORATION`` (as the commands of those names draw them). Raises UserError for anything the runs
+    cannot show.
     """
     from extrap_eval.figures import budget_curve, outcome_bands, passk_majk, votes_against_tokens
     from extrap_eval.steps.curves import curves, outcome_table
@@ -83,6 +83,19 @@ def draw(
         from extrap_eval.steps.chained import draw_chained
 
         return draw_chained(runs, ks=ks, n=n, level=level, rule=rule)
+    if figure == "quality":
+        from extrap_eval.figures import quality_panels
+        from extrap_eval.steps.quality import quality_tables
+
+        return quality_panels(quality_tables(runs, budgets=budgets, n=n, level=level, rule=rule))
+    if figure == "lengths":
+        import pandas as pd
+
+        from extrap_eval.figures import length_histograms
+        from extrap_eval.steps.lengths import length_rows, lengths_of_runs
+
+        read = lengths_of_runs(runs, n=n, rule=rule)
+        return length_histograms(pd.concat([length_rows(each).assign(model=name) for name, each in read]))
     if figure == "passk":
         return passk_majk(curves(runs, budgets=budgets, ks=ks, n=n, level=level, rule=rule))
     return budget_curve(curves(runs, budgets=budgets, ks=[1], n=n, level=level, rule=rule))

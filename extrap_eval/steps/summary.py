@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from extrap_eval.errors import UserError
 from extrap_eval.metrics import intervals
-from extrap_eval.metrics.budgets import FoundBudget, saturation_budget, training_budget
+from extrap_eval.metrics.budgets import FoundBudget, saturation_budget
 from extrap_eval.metrics.efficiency import VoteCurve
 from extrap_eval.metrics.extrapolation import Gain, gain
 from extrap_eval.metrics.majk import class_counts, maj_at_k_many
@@ -23,6 +23,7 @@ from extrap_eval.steps.compare import budget_curve_of, dense_budgets
 from extrap_eval.steps.curves import run_names
 from extrap_eval.steps.outcomes import RunOutcomes, as_run, default_budgets, outcomes, sampled_maximum
 from extrap_eval.steps.report_card import Entry, ReportCard, entry_of, missing, verdict_of
+from extrap_eval.steps.training_budget import choices
 
 if TYPE_CHECKING:
     from extrap_eval.store import Run, Variant
@@ -172,18 +173,19 @@ def _votes_entry(quantity: str, votes: SameTokens, stopped: int, reader: _Reader
 def _eq3(reader: _Reader, doubles: Sequence[int], settings: Settings) -> Iterator[Entry]:
     values, doubled = (np.stack([reader.at(factor * b) for b in doubles]) for factor in (1, 2))
     lengths = reader.found.n_tokens.mean(axis=1)
-    floor = settings.floor or doubles[0]
-    kappa = f"{settings.kappa:g}"
-    readings: tuple[tuple[Literal["workshop", "paper"], np.ndarray | int, str], ...] = (
-        ("workshop", lengths, f"J(2B) ≥ {kappa}·J(B), B ≥ mean length ({lengths.mean():.0f} tokens)"),
-        ("paper", floor, f"J(2B) ≤ {kappa}·J(B), B ≥ B0 ({floor} tokens)"),
-    )
-    for reading, least, condition in readings:
-        found = training_budget(
-            doubles, values, doubled, least, reader.draws, reading=reading, kappa=settings.kappa, level=settings.level
-        )
-        among = f"smallest of {', '.join(map(str, doubles))} with {condition}"
-        yield Entry(f"B*_tr (Eq. 3, {reading})", found.budget, found.low, found.high, "tokens", among)
+    for choice in choices(
+        doubles,
+        values,
+        doubled,
+        lengths,
+        reader.draws,
+        kappa=settings.kappa,
+        floor=settings.floor,
+        level=settings.level,
+    ):
+        found = choice.found
+        among = f"smallest of {', '.join(map(str, doubles))} with {choice.condition}"
+        yield Entry(f"B*_tr (Eq. 3, {choice.reading})", found.budget, found.low, found.high, "tokens", among)
 
 
 def _saturation_entry(found: FoundBudget, largest: int, tolerance: float) -> Entry:

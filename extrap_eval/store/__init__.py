@@ -20,6 +20,9 @@ absolute paths: move, copy or archive it freely. Layout::
         score.json             settings, versions, counts, digest of the completions read, the two files
         timelines-ID.parquet   per sample: where its answers appear
         answers-ID.parquet     per distinct answer of a problem: verdict and equivalence class
+      derived/NAME/            a row layer (``store.rows``): what else was read from the completions, made again at will
+        made.json              settings, digest of the completions read, the file
+        rows-ID.parquet        one row per completion
       servers/KIND-N.log       what the servers said that were started for it, one file per replica
       .lock, lock.json         one writer at a time (a kernel lock, gone with its process) and who that is
 

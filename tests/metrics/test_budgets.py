@@ -72,6 +72,9 @@ def test_training_budget_in_both_readings(values: np.ndarray, reading: Reading, 
     ]
     low, high = ends(drawn)
     assert (found.low, found.high) == (min(low, found.budget), max(high, found.budget))
+    shares = {budget: drawn.count(budget) / len(drawn) for budget in sorted(set(drawn))}
+    assert dict(found.shares) == pytest.approx(shares)
+    assert [budget for budget, _ in found.shares] == list(shares)
 
 
 def test_the_two_readings_choose_the_opposite() -> None:
@@ -94,6 +97,7 @@ def test_one_problem_has_no_interval() -> None:
     assert found.budget == 128
     assert math.isnan(found.low)
     assert math.isnan(found.agreement)
+    assert found.shares == ()
 
 
 def test_unknown_reading() -> None:

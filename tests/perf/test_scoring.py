@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import logging
 import math
 import time
@@ -15,6 +17,7 @@ import pytest
 from extrap_eval.scoring.judge import Judge, Question, Verdict
 from extrap_eval.scoring.loops import final_loop
 from extrap_eval.scoring.outcomes import sample_outcomes
+from extrap_eval.scoring.quality import read_quality
 from extrap_eval.scoring.timeline import answer_index, read_timeline
 from extrap_eval.scoring.tokens import TokenTable
 
@@ -152,6 +155,36 @@ def test_parts(tokenizer: Any, rows: list[tuple[np.ndarray, str]]) -> None:
     verdicts: list[Verdict] = ["incorrect"] * len(timeline.answers)
     outcomes = seconds(lambda: sample_outcomes(timeline, verdicts, budgets), 20)
     print(f"outcomes at {len(budgets)} budgets: {1000 * outcomes:.3f} ms")
+
+
+def test_loops_and_quality_of_completions_that_loop(tokenizer: Any, fixtures_dir: Path) -> None:
+    """90 real completions, 38 of them cut at 32k tokens: what a looped ending and all of the quality measures cost.
+
+    The whole reading must not grow with the budgets as reading every prefix anew would.
+    """
+    table = TokenTable.from_tokenizer(tokenizer)
+    texts = []
+    for step in (21, 84, 140):
+        with gzip.open(fixtures_dir / "skythought_aime24" / f"checkpoint_{step}.jsonl.gz", "rt") as lines:
+            texts += [json.loads(line)["code"][0] for line in lines]
+    ids = [np.array(each, np.int32) for each in tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    long = [each for each in ids if len(each) > 32_000]
+    budgets = {count: np.geomspace(512, 32768, count).astype(np.int64) for count in (7, 64)}
+    parts: dict[str, Callable[[np.ndarray], object]] = {
+        "looped ending": final_loop,
+        "all at 1 budget": lambda each: read_quality(each, table, np.array([32768])),
+        "all at 7 budgets": lambda each: read_quality(each, table, budgets[7]),
+        "all at 64 budgets": lambda each: read_quality(each, table, budgets[64]),
+        "7 prefixes read anew": lambda each: [read_quality(each[:b], table, budgets[7][-1:]) for b in budgets[7]],
+    }
+    print(f"\n{len(long)} real completions of 32k tokens, ms each{'mean':>12}{'slowest':>10}")
+    mean = {}
+    for name, work in parts.items():
+        took = [seconds(lambda each=each, work=work: work(each), 2) for each in long]
+        mean[name] = sum(took) / len(took)
+        print(f"{name:48}{1000 * mean[name]:10.3f}{1000 * max(took):10.3f}")
+    assert mean["looped ending"] < mean["all at 1 budget"]
+    assert mean["all at 7 budgets"] < mean["7 prefixes read anew"]
 
 
 def near_loop() -> np.ndarray:

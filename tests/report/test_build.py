@@ -58,6 +58,8 @@ def test_the_command_writes_a_page_with_everything(
         "Answers forced after groups of episodes",
         "Thoughts extended by force",
         "What became of every sample",
+        "Loops, redundancy, format and language at each budget",
+        "How long completions are, by difficulty and ending",
     ):
         assert f"<figcaption>{caption}" in text
     assert len(traces_of(page)) == 20

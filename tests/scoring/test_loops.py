@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -73,3 +77,23 @@ def test_from_certain_on_every_prefix_ends_in_a_loop(ids: list[int]) -> None:
         assert loop.certain_at <= len(ids)
         for cut in range(loop.certain_at, len(ids) + 1):
             assert final_loop(reference.as_ids(ids[:cut])) is not None
+
+
+@pytest.mark.slow
+def test_as_the_slow_reference_says_of_real_completions(fixtures_dir: Path) -> None:
+    """90 completions of up to 32k tokens, many of them cut in a loop."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(fixtures_dir / "tokenizers" / "qwen2.5"))
+    texts = []
+    for step in (21, 84, 140):
+        with gzip.open(fixtures_dir / "skythought_aime24" / f"checkpoint_{step}.jsonl.gz", "rt") as lines:
+            texts += [json.loads(line)["code"][0] for line in lines]
+    assert len(texts) == 90
+    loops = 0
+    for tokens in tokenizer(texts, add_special_tokens=False)["input_ids"]:
+        loop = final_loop(reference.as_ids(tokens))
+        expected = reference.final_loop(tokens, MIN_REPETITIONS, MIN_TOKENS)
+        assert (None if loop is None else (loop.onset, loop.period)) == expected
+        loops += loop is not None
+    assert loops > 30
