@@ -16,6 +16,7 @@ from extrap_eval.cli import (
     episodes,
     force,
     importing,
+    logprobs,
     plan,
     plot,
     probe,
@@ -53,6 +54,7 @@ app.command("probe")(probe.probe)
 app.command("regret")(regret.regret)
 app.command("force")(force.force)
 app.command("slide")(slide.slide)
+app.command("logprobs")(logprobs.logprobs)
 app.command("efficiency")(efficiency.efficiency)
 app.command("compare")(compare.compare)
 app.command("plan")(plan.plan)

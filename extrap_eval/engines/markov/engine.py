@@ -17,6 +17,7 @@ from extrap_eval.engines.markov import text
 from extrap_eval.engines.markov.chain import candidate_edges, draw_candidate, sample_path
 from extrap_eval.engines.markov.policy import MarkovPolicy
 from extrap_eval.engines.markov.script import Script, load_tokenizer
+from extrap_eval.errors import UserError
 from extrap_eval.problems.hidden_number import gold, parse_statement
 
 _STRIDES = (7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)  # coprime to the 900 three-digit numbers
@@ -161,6 +162,8 @@ class MarkovEngine:
         return replace(generation, seconds=time.monotonic() - started)
 
     def _generate(self, request: GenerationRequest) -> Generation:
+        if request.top_logprobs or request.given_token_ids is not None:
+            raise UserError("top_logprobs: the markov engine has none; use another engine")
         if request.max_tokens < 1:
             raise EngineError(f"max_tokens: {request.max_tokens} is below 1")
         state = state_from_prompt(request.prompt_token_ids)
