@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from extrap_eval.figures.style import PAGE, RC, legend_below, one_benchmark, wrap_name
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 RIGHT, WRONG = "#009E73", "#D55E00"
 _LABELS = {"entropy": "token entropy (nats)", "branching": "branching factor (tokens)"}
-_LINES = {"correct": (RIGHT, "-", "o"), "incorrect": (WRONG, "--", "s")}
+_LINES: dict[str, tuple[str, Any, str]] = {"correct": (RIGHT, "-", "o"), "incorrect": (WRONG, "--", "s")}
 
 
 def distributions_by_position(table: pd.DataFrame, *, width: float = PAGE) -> Figure:

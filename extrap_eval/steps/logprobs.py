@@ -44,7 +44,7 @@ def token_distributions(run: str | Path | Run) -> Iterator[tuple[Key, TokenDistr
         if completion.distributions is not None:
             yield completion.key, completion.distributions
         elif passed:
-            lacking[completion.key] = zlib.crc32(completion.token_ids)
+            lacking[completion.key] = _crc(completion.token_ids)
     yield from _passed(run, lacking)
 
 
@@ -58,13 +58,17 @@ def _passed(run: Run, wanted: dict[Key, int]) -> Iterator[tuple[Key, TokenDistri
         for completion in run.completions(variant.name, columns=["distributions", "token_ids"]):
             if completion.key not in wanted or completion.distributions is None:
                 continue
-            if wanted.pop(completion.key) != zlib.crc32(completion.token_ids):
+            if wanted.pop(completion.key) != _crc(completion.token_ids):
                 raise UserError(
                     f"{run.path / 'completions' / variant.name}: of another completion than sample "
                     f"{completion.sample_index} of {completion.problem_id} is now: remove this folder and repeat the "
                     "command"
                 )
             yield completion.key, completion.distributions
+
+
+def _crc(ids: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(ids, np.int32).tobytes())
 
 
 def plan_second_pass(
@@ -258,7 +262,7 @@ def agreement(run: str | Path | Run) -> pd.DataFrame:
     passed = run.variants(KIND)
     for completion in run.completions(columns=["distributions", "token_ids"]) if passed else ():
         if completion.distributions is not None:
-            drawn[completion.key], crcs[completion.key] = completion.distributions, zlib.crc32(completion.token_ids)
+            drawn[completion.key], crcs[completion.key] = completion.distributions, _crc(completion.token_ids)
     pairs = [(drawn[key], kept) for key, kept in _passed(run, crcs)]
     rows = []
     for name in ("entropy", "branching", "covered", "chosen") if pairs else ():

@@ -70,8 +70,8 @@ class Sglang:
         return body
 
     def logprobs(self, body: Any, request: GenerationRequest, token_ids: np.ndarray) -> TokenLogprobs:
-        side = "output" if request.given_token_ids is None else "input"
-        return of_sglang(body["meta_info"], side, token_ids, request.top_logprobs)
+        meta, n = body["meta_info"], request.top_logprobs
+        return of_sglang(meta, "output" if request.given_token_ids is None else "input", token_ids, n)
 
     def read(self, body: Any) -> Answer:
         meta = body["meta_info"]
