@@ -1,4 +1,4 @@
-"""Log-probabilities from real servers: with the samples, in a second pass, and both against the model in this process."""
+"""Log-probabilities from real servers: with the samples, in a second pass, and by the model in this process."""
 
 from __future__ import annotations
 

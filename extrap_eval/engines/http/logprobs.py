@@ -7,8 +7,8 @@ is kept in the end a quarter of one. Readers raise LookupError, TypeError or Val
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
-from itertools import chain
+from array import array
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -23,41 +23,42 @@ def of_sampled_vllm(said: Any, ids: np.ndarray, n: int) -> TokenLogprobs:
     if said["tokens"] != [f"{_PREFIX}{i}" for i in ids.tolist()]:
         raise ValueError("they are of other tokens")
     start = len(_PREFIX)
-    rows = [[(int(name[start:]), value) for name, value in row.items()] for row in said["top_logprobs"]]
-    return _of_rows(ids, said["token_logprobs"], rows, n)
+    rows = (([int(name[start:]) for name in row], row.values()) for row in said["top_logprobs"])
+    return _of_rows(ids, rows, n)
 
 
 def of_given_vllm(said: Any, ids: np.ndarray, n: int) -> TokenLogprobs:
     """From ``choices[].prompt_logprobs``, of which the last belong to the completion ``ids``."""
-    rows = said[len(said) - len(ids) :]
-    chosen = [row[str(i)]["logprob"] for i, row in zip(ids.tolist(), rows, strict=True)]
-    pairs = [[(int(name), value["logprob"]) for name, value in row.items()] for row in rows]
-    return _of_rows(ids, chosen, pairs, n)
+    rows = ((list(map(int, row)), [each["logprob"] for each in row.values()]) for row in said[len(said) - len(ids) :])
+    return _of_rows(ids, rows, n)
 
 
-def _of_rows(
-    ids: np.ndarray, chosen: Sequence[float], rows: Sequence[list[tuple[int, float]]], n: int
-) -> TokenLogprobs:
-    """``rows``: the n most probable tokens in any order, and the chosen one beside them where it is not among them."""
-    if not len(ids) == len(chosen) == len(rows):
-        raise ValueError(f"{len(rows)} positions for {len(ids)} tokens")
-    kept = [
-        row if len(row) == n else [pair for pair in row if pair[0] != i]
-        for i, row in zip(ids.tolist(), rows, strict=True)
-    ]
-    if any(len(row) != n for row in kept):
-        raise ValueError(f"not the {n} most probable tokens everywhere")
-    flat = list(chain.from_iterable(kept))
-    top_ids = np.fromiter((pair[0] for pair in flat), np.int32, len(flat)).reshape(-1, n)
-    top = np.fromiter((pair[1] for pair in flat), np.float32, len(flat)).reshape(-1, n)
-    return _sorted(_floats(chosen), top_ids, top)
+def _of_rows(ids: np.ndarray, rows: Iterable[tuple[list[int], Iterable[float]]], n: int) -> TokenLogprobs:
+    """``rows``: ids and values of the chosen token, first, and of the n most probable, among which it may be."""
+    chosen, top, top_ids = array("f"), array("f"), array("i")
+    for row, values in rows:
+        top_ids.extend(row)
+        top.extend(values)
+        first = len(top) - len(row)
+        chosen.append(top[first])
+        if row[0] != ids[len(chosen) - 1]:
+            raise ValueError("they are of other tokens")
+        if len(row) == n + 1:
+            del top[first], top_ids[first]
+        elif len(row) != n:
+            raise ValueError(f"not the {n} most probable tokens everywhere")
+    if len(chosen) != len(ids):
+        raise ValueError(f"{len(chosen)} positions for {len(ids)} tokens")
+    ids_of_top = np.array(top_ids, np.int32).reshape(len(ids), n)
+    return _sorted(np.array(chosen, np.float32), ids_of_top, np.array(top, np.float32).reshape(len(ids), n))
 
 
 def of_sglang(meta: Any, side: Literal["input", "output"], ids: np.ndarray, n: int) -> TokenLogprobs:
     """From ``meta_info``: of the generated tokens (``output``), or of the last of the prompt's (``input``)."""
     pairs = meta[f"{side}_token_logprobs"]
     pairs = pairs[len(pairs) - len(ids) :] if side == "input" else pairs
-    if [pair[1] for pair in pairs] != ids.tolist():
+    said = np.array([pair[1] for pair in pairs], np.int32)
+    if len(said) != len(ids) or not _same(said, ids, last_is_zero=side == "input"):
         raise ValueError("they are of other tokens")
     if f"{side}_top_logprobs_shape" in meta:
         shape = tuple(meta[f"{side}_top_logprobs_shape"])
@@ -71,6 +72,12 @@ def of_sglang(meta: Any, side: Literal["input", "output"], ids: np.ndarray, n: i
     if top.shape != (len(ids), n):
         raise ValueError(f"not the {n} most probable tokens everywhere")
     return _sorted(_floats(pair[0] for pair in pairs), top_ids, top)
+
+
+def _same(said: np.ndarray, ids: np.ndarray, *, last_is_zero: bool) -> bool:
+    """``last_is_zero``: SGLang 0.5.23 shows the last token of the vocabulary as 0 in a prompt, with the right value."""
+    wrong = said != ids
+    return not wrong.any() or (last_is_zero and not said[wrong].any() and len(np.unique(ids[wrong])) == 1)
 
 
 _FLAT = (("idx", "<i4"), ("val", "<f4"))

@@ -33,14 +33,14 @@ class GivenReader:
         if now != self._attention:
             self._model.set_attn_implementation(self._attention)
         try:
-            read(self._model, row)
+            read(self._model, row, PIECE)
         finally:
             if now != self._attention:
                 self._model.set_attn_implementation(now)
         desk.hand_back([row])
 
 
-def read(model: PreTrainedModel, row: Row, piece: int = PIECE) -> None:
+def read(model: PreTrainedModel, row: Row, piece: int) -> None:
     """Note the log-probabilities of the tokens of ``row``'s completion and of the most probable ones at each.
 
     The sequence goes through the model in pieces, each with what the model remembers of those before. A model that

@@ -6,7 +6,7 @@ the thought ends, falls into a loop or goes on, and with which wording; the digi
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -61,7 +61,7 @@ def choices(script: Script, state: State, answers: np.ndarray, ids: np.ndarray) 
         rows = script.attempts[_NEXT:]
         if number == 0 and (state.fresh or state.mid_paragraph):
             rows = script.attempts[[_FIRST if state.fresh else _CONTINUED]]
-        opening = Counter({int(script.close[0]): ends, int(script.loop_block[0]): (1 - ends) * policy.loop})
+        opening = defaultdict(float, {int(script.close[0]): ends, int(script.loop_block[0]): (1 - ends) * policy.loop})
         for row in rows:
             opening[int(row[0])] += (1 - ends) * (1 - policy.loop) / len(rows)
         yield start, opening
@@ -108,7 +108,7 @@ def _digits(
         if column >= len(ids):
             return None
         mass = sum(p for p, _ in left.values())
-        found: Counter[int] = Counter()
+        found: defaultdict[int, float] = defaultdict(float)
         for p, tokens in left.values():
             found[tokens[digit]] += p / mass
         yield start + column, found
@@ -120,7 +120,7 @@ def _answer(script: Script, state: State, candidates: Mapping[int, float], ids: 
     """The final answer of a thought that is closed: recalled, or a guess."""
     start = len(script.paragraph) if state.mid_paragraph else 0
     recall = script.policy.recall if state.best is not None else 0.0
-    mixed = Counter({value: (1 - recall) * p for value, p in candidates.items()})
+    mixed = defaultdict(float, {value: (1 - recall) * p for value, p in candidates.items()})
     if state.best is not None:
         mixed[state.best] += recall
     yield from _digits(script, mixed, ids[start:], script.answer_digits, start)
