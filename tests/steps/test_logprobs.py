@@ -52,7 +52,7 @@ def add_pass(run: Run, *, top: int = TOP, only: set[Key] | None = None) -> dict[
                 replicate=0,
                 prefix_tokens=0,
                 distributions=kept[completion.key],
-            )  # fmt: skip
+            )
         )
     with run.writer(variant.name) as writer:
         writer.append(rows)
