@@ -20,6 +20,9 @@ The same steps as the ``extrap-eval`` command, as functions on paths and DataFra
     ee.follow(run, [probes], ee.open_engine("markov", plan, max_in_flight=256))
     ee.probe_votes("runs/first")                                     # [maj@p]_j; likewise plan_forcing, plan_sliding
 
+    ee.plan_sampling("markov", "hidden_number", top_logprobs=20)     # sampled so, each token's entropy is kept
+    ee.distribution_table(["runs/first"])                            # entropy, branching, perplexity
+
     run = ee.open_run("runs/first")                                  # reading: cards, problems, completions
     for completion in run.completions(columns=["token_ids"]):
         ...

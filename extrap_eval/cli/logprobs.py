@@ -21,8 +21,13 @@ def logprobs(
     runs: Annotated[list[Path], typer.Argument(help="Run directories.")],
     choice: EngineChoice,
     top: Annotated[
-        int, typer.Option("--logprobs", min=1, help="Where a second pass is needed: of so many most probable tokens.")
-    ] = 20,
+        int | None,
+        typer.Option(
+            "--logprobs",
+            min=1,
+            help="Of so many most probable tokens, where completions are read again [default: as before, at first 20].",
+        ),
+    ] = None,
     n: Annotated[int | None, typer.Option(min=1, help=N_HELP)] = None,
     again: Annotated[
         bool,

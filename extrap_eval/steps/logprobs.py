@@ -72,14 +72,16 @@ def _crc(ids: np.ndarray) -> int:
 
 
 def plan_second_pass(
-    run: str | Path | Run, *, top_logprobs: int = TOP, n: int | None = None, again: bool = False
+    run: str | Path | Run, *, top_logprobs: int | None = None, n: int | None = None, again: bool = False
 ) -> FollowPlan | None:
     """Read the completions again that came without distributions; None when there are none such.
 
-    ``n``: the first so many samples of every problem. ``again``: those that came with distributions as well, to compare
-    the two ways. Raises UserError for a run whose prompts are not known.
+    ``top_logprobs``: of so many most probable tokens at each place [default: as in the widest second pass that was
+    begun, else 20]. ``n``: the first so many samples of every problem. ``again``: those that came with distributions as
+    well, to compare the two ways. Raises UserError for a run whose prompts are not known.
     """
     from extrap_eval.sampling.second_pass import SecondPass
+    from extrap_eval.store.variant import variant_name
 
     run = as_run(run)
     samples = samples_of(run, n)
@@ -91,11 +93,11 @@ def plan_second_pass(
         raise UserError(
             f"{run.path}: the prompt of {unknown[0]} is not known (an import), so the model cannot read its completions"
         )
-    settings = {"top_logprobs": top_logprobs}
-    promise = {"samples": samples, "again": int(again)}
-    plan = FollowPlan(KIND, settings, promise, SecondPass("", top_logprobs, samples), top_logprobs)
-    protocol = SecondPass(plan.name, top_logprobs, samples, carried)
-    return FollowPlan(KIND, settings, promise, protocol, top_logprobs)
+    begun = [variant.settings["top_logprobs"] for variant in run.variants(KIND)]
+    top = top_logprobs or max(begun, default=TOP)
+    settings = {"top_logprobs": top}
+    protocol = SecondPass(variant_name(KIND, settings), top, samples, carried)
+    return FollowPlan(KIND, settings, {"samples": samples, "again": int(again)}, protocol, top)
 
 
 @dataclass(frozen=True, eq=False)

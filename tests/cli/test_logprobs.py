@@ -74,6 +74,8 @@ def test_the_second_pass_gives_the_same_table(
     assert came.returncode == passed.returncode == 0, passed.stderr
     assert came.stdout == passed.stdout
     assert ("lower bounds" in command("logprobs", "run", cwd=tmp_path / "a").stdout) == (top == 2)
+    # What was asked before is the default.
+    assert command("logprobs", "run", "--csv", "--engine", "http", cwd=tmp_path / "b").stdout == came.stdout
     again = command("logprobs", "run", "--again", "--logprobs", str(top), "-q", cwd=tmp_path / "a")
     assert again.returncode == 0, again.stderr
     assert "drawn, read again" in again.stdout
