@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from extrap_eval.engines.base import EngineError, GenerationRequest
+from extrap_eval.engines.base import EngineError, Generation, GenerationRequest
 from extrap_eval.engines.markov import MarkovEngine, MarkovPolicy, text
 from extrap_eval.engines.markov.distribution import choices, exact_logprobs
 from extrap_eval.engines.markov.engine import answers, state_from_prompt, write_completion
 from extrap_eval.engines.markov.script import Script, load_tokenizer
 from extrap_eval.sampling.collect import distributions_of
+from extrap_eval.steps.following import follow, is_complete
 from extrap_eval.steps.logprobs import agreement, plan_second_pass, token_distributions
 from extrap_eval.steps.sample import plan_sampling, prepare_run, sample
 from extrap_eval.store import open_run
@@ -211,3 +212,26 @@ def test_a_second_pass_finds_what_came_with_the_samples(tmp_path: Path) -> None:
         for name in ("entropy", "branching", "covered", "chosen"):
             assert (getattr(passed[completion.key], name) == getattr(expected, name)).all()
     assert agreement(run).empty  # no sample has both
+
+
+def test_a_second_pass_that_breaks_off_is_continued(tmp_path: Path) -> None:
+    class Leaving(MarkovEngine):
+        left = 7
+
+        async def generate(self, request: GenerationRequest) -> Generation:
+            self.left -= 1
+            if self.left < 0:
+                raise EngineError("gone")
+            return await super().generate(request)
+
+    run = sampled_run(tmp_path, n=2, budget_max=300)
+    plan = plan_second_pass(run)
+    assert plan is not None
+    report = follow(run, [plan], Leaving(MarkovPolicy()), concurrency=1)
+    assert (report.finished, report.missing) == (7, 5)
+    assert len(dict(token_distributions(run))) == 7
+    again = plan_second_pass(open_run(run.path))
+    assert again is not None
+    assert again.name == plan.name
+    assert (asked(run, again).finished, is_complete(run, again)) == (5, True)
+    assert len(dict(token_distributions(run))) == 12

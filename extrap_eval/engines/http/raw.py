@@ -17,7 +17,7 @@ from extrap_eval.engines.http.connection import Fault
 from extrap_eval.engines.http.routing import Endpoint
 from extrap_eval.errors import UserError
 
-_ASKED = 5  # tokens
+_LEAST = 5  # tokens asked about: more show more of the difference
 _SECONDS = 600.0  # for one token, on a server that may be full
 # Raw ones differ by the noise of another batch, others by a factor of two.
 _FACTOR, _NOISE = 1.5, 0.05
@@ -28,7 +28,7 @@ async def refuse_processed(endpoint: Endpoint, request: GenerationRequest) -> No
     does.
     """
     if endpoint.raw_logprobs is None:
-        endpoint.raw_logprobs = asyncio.create_task(_are_raw(endpoint, request.prompt_token_ids))
+        endpoint.raw_logprobs = asyncio.create_task(_are_raw(endpoint, request))
     looking = endpoint.raw_logprobs
     try:
         raw = await asyncio.shield(looking)
@@ -47,10 +47,11 @@ async def refuse_processed(endpoint: Endpoint, request: GenerationRequest) -> No
         )
 
 
-async def _are_raw(endpoint: Endpoint, prompt: np.ndarray) -> bool:
-    plain = GenerationRequest(prompt, 1, temperature=1.0, top_p=1.0, top_logprobs=_ASKED)
+async def _are_raw(endpoint: Endpoint, request: GenerationRequest) -> bool:
+    prompt, asked = request.prompt_token_ids, max(_LEAST, request.top_logprobs)
+    plain = GenerationRequest(prompt, 1, temperature=1.0, top_p=1.0, top_logprobs=asked)
     sharp = replace(plain, temperature=0.5, top_p=0.5)
-    (one, other) = [await _gaps(endpoint, request) for request in (plain, sharp)]
+    one, other = [await _gaps(endpoint, each) for each in (plain, sharp)]
     return bool((other <= _FACTOR * one + _NOISE).all())
 
 
