@@ -23,7 +23,7 @@ Kind = Literal["vllm", "sglang", "openai"]
 Fault = Literal[
     "ok", "reset", "reset mid body", "500", "503", "429", "429 later", "not json", "cut json", "html",
     "400", "401", "404", "other model", "clamp", "too many ids", "usage differs", "prompt changed", "no ids",
-    "float ids", "no choices",
+    "float ids", "no choices", "logprobs 400",
     "wrong stop id", "repetition", "abort", "hang", "swallow", "trickle",
 ]  # fmt: skip
 
@@ -174,6 +174,9 @@ class Loopback:
                 return response
             case "not json" | "cut json":
                 body = b"upstream hiccup" if fault == "not json" else body[:-20]
+            case "logprobs 400":
+                said = "Requested sample logprobs of 5, which is greater than max allowed: 3"
+                return web.json_response({"error": {"message": said, "code": 400}}, status=400)
             case "html":
                 return web.Response(status=502, text="<html><body>Bad Gateway</body></html>")
             case "400" | "401" | "404" | "500" | "503" | "429" | "429 later":

@@ -118,6 +118,12 @@ async def test_a_server_without_ids_is_refused() -> None:
     assert server.asked == []
 
 
+async def test_more_than_a_server_tells_of_is_said_with_the_mend() -> None:
+    async with Loopback(faults=["logprobs 400"]) as server:
+        with pytest.raises(UserError, match=r"HTTP 400: .*max allowed: 3: lower --logprobs, .* --max-logprobs 5"):
+            await ask(server, REQUEST)
+
+
 async def test_a_given_completion_needs_room_for_one_token_more() -> None:
     request = GenerationRequest(PROMPT, len(GIVEN), top_logprobs=TOP, given_token_ids=GIVEN)
     async with Loopback(context=10) as server:

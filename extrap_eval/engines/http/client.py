@@ -31,7 +31,7 @@ from extrap_eval.engines.http.connection import (
 )
 from extrap_eval.engines.http.pool import Pool, Trail
 from extrap_eval.engines.http.probe import Served, ServerKind, identify
-from extrap_eval.engines.http.raw import refuse_processed
+from extrap_eval.engines.http.raw import refuse_processed, with_the_mend
 from extrap_eval.engines.http.routing import Endpoint, ServerState, Waiting
 from extrap_eval.engines.http.sizing import MOST_PER_ENDPOINT, Gate
 from extrap_eval.errors import UserError
@@ -201,6 +201,8 @@ class HttpEngine:
         except Fault as fault:
             self._note(fault, endpoint, request, trail)
             raise
+        except UserError as error:
+            raise with_the_mend(error, request) from None
         endpoint.strikes = 0
         endpoint.ledger.completed(generation)
         self._proven = request

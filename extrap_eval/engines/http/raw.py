@@ -47,6 +47,14 @@ async def refuse_processed(endpoint: Endpoint, request: GenerationRequest) -> No
         )
 
 
+def with_the_mend(error: UserError, request: GenerationRequest) -> UserError:
+    """What to do where a server refuses to tell of so many tokens; other errors as they are."""
+    if request.top_logprobs and "HTTP 400" in str(error) and "logprobs" in str(error):
+        n = request.top_logprobs
+        return UserError(f"{error}: lower --logprobs, or start the server with --max-logprobs {n} (vLLM)")
+    return error
+
+
 async def _are_raw(endpoint: Endpoint, request: GenerationRequest) -> bool:
     prompt, asked = request.prompt_token_ids, max(_LEAST, request.top_logprobs)
     plain = GenerationRequest(prompt, 1, temperature=1.0, top_p=1.0, top_logprobs=asked)
