@@ -20,6 +20,9 @@ The same steps as the ``extrap-eval`` command, as functions on paths and DataFra
     ee.follow(run, [probes], ee.open_engine("markov", plan, max_in_flight=256))
     ee.probe_votes("runs/first")                                     # [maj@p]_j; likewise plan_forcing, plan_sliding
 
+    ee.plan_sampling("markov", "hidden_number", top_logprobs=20)     # sampled so, each token's entropy is kept
+    ee.distribution_table(["runs/first"])                            # entropy, branching, perplexity
+
     run = ee.open_run("runs/first")                                  # reading: cards, problems, completions
     for completion in run.completions(columns=["token_ids"]):
         ...
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from extrap_eval.steps.following import follow
     from extrap_eval.steps.forcing import audit_table, force_table, forcing_table, plan_forcing
     from extrap_eval.steps.importing import import_run
+    from extrap_eval.steps.logprobs import distribution_table, plan_second_pass, position_table, token_distributions
     from extrap_eval.steps.plan import plan_size
     from extrap_eval.steps.plot import plot
     from extrap_eval.steps.probe_curves import probe_votes
@@ -86,6 +90,10 @@ _HOMES = {
     "audit_table": "extrap_eval.steps.forcing",
     "plan_sliding": "extrap_eval.steps.sliding",
     "window_curves": "extrap_eval.steps.sliding",
+    "plan_second_pass": "extrap_eval.steps.logprobs",
+    "token_distributions": "extrap_eval.steps.logprobs",
+    "distribution_table": "extrap_eval.steps.logprobs",
+    "position_table": "extrap_eval.steps.logprobs",
     "write_report": "extrap_eval.report.build",
 }
 
@@ -97,6 +105,7 @@ __all__ = [
     "compare",
     "curve",
     "curves",
+    "distribution_table",
     "diversity_table",
     "extrapolation",
     "follow",
@@ -110,9 +119,11 @@ __all__ = [
     "plan_forcing",
     "plan_probes",
     "plan_sampling",
+    "plan_second_pass",
     "plan_size",
     "plan_sliding",
     "plot",
+    "position_table",
     "prepare_run",
     "probe_table",
     "probe_votes",
@@ -121,6 +132,7 @@ __all__ = [
     "score",
     "sensitivity",
     "summary",
+    "token_distributions",
     "window_curves",
     "write_report",
 ]

@@ -29,6 +29,7 @@ from extrap_eval.reference_models import located
 REPO = Path(__file__).resolve().parents[1]
 START_SECONDS = 300
 CONTEXT_LENGTH = 4096
+RAW_LOGPROBS = {"SGLANG_RETURN_ORIGINAL_LOGPROB": "1"}  # else SGLang gives those after the temperature
 
 
 class EngineServer:
@@ -143,7 +144,7 @@ class SglangServer(EngineServer):
     """SGLang on the CPU, with torch's own attention and one thread."""
 
     def environment(self) -> dict[str, str]:
-        return {"OMP_NUM_THREADS": "1", "SGLANG_USE_CPU_ENGINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+        return {"OMP_NUM_THREADS": "1", "SGLANG_USE_CPU_ENGINE": "1", "CUDA_VISIBLE_DEVICES": "", **RAW_LOGPROBS}
 
     def command(self) -> list[str]:
         return [

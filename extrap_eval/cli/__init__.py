@@ -19,6 +19,7 @@ from extrap_eval.cli import (
     force,
     importing,
     lengths,
+    logprobs,
     plan,
     plot,
     probe,
@@ -58,6 +59,7 @@ app.command("probe")(probe.probe)
 app.command("regret")(regret.regret)
 app.command("force")(force.force)
 app.command("slide")(slide.slide)
+app.command("logprobs")(logprobs.logprobs)
 app.command("efficiency")(efficiency.efficiency)
 app.command("quality")(quality.quality)
 app.command("lengths")(lengths.lengths)

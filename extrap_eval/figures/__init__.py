@@ -3,6 +3,7 @@
 from extrap_eval.figures.attempts import chained_attempts
 from extrap_eval.figures.budget_curve import budget_curve
 from extrap_eval.figures.difference import difference_curve
+from extrap_eval.figures.distributions import distributions_by_position
 from extrap_eval.figures.diversity import diversity_curves
 from extrap_eval.figures.episodes import episode_histogram
 from extrap_eval.figures.forcing import forcing_curves, wait_bars
@@ -26,6 +27,7 @@ __all__ = [
     "budget_curve",
     "chained_attempts",
     "difference_curve",
+    "distributions_by_position",
     "diversity_curves",
     "episode_histogram",
     "figure_svg",

@@ -51,6 +51,7 @@ def sampling_plans(study: Study) -> Iterator[tuple[StudyModel, SamplingPlan, Pat
             budget_max=stage.budget_max,
             limit=stage.limit,
             sampling=stage.sampling(),
+            top_logprobs=stage.logprobs or 0,
         )
         yield model, plan, Path(study.out) / _file_name(plan.model.name)
 
@@ -157,7 +158,16 @@ async def _run(
     began = time.monotonic()
     if not sequential:
         engine, in_flight = open_engine(model, plan, path, context)
-        done = await following(run, plans, engine, rollouts=True, concurrency=in_flight, seed=seed, progress=progress)
+        done = await following(
+            run,
+            plans,
+            engine,
+            rollouts=True,
+            concurrency=in_flight,
+            seed=seed,
+            top_logprobs=plan.top_logprobs,
+            progress=progress,
+        )
         seconds = time.monotonic() - began
         return StudyReport(
             path, done.variants, done.finished, done.tokens, seconds, done.missing, tuple(done.reasons())

@@ -7,11 +7,13 @@ tests.engines.loopback KIND TOKENS`` runs one in a process of its own and prints
 from __future__ import annotations
 
 import asyncio
+import base64
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+import numpy as np
 import orjson
 from aiohttp import web
 
@@ -21,7 +23,7 @@ Kind = Literal["vllm", "sglang", "openai"]
 Fault = Literal[
     "ok", "reset", "reset mid body", "500", "503", "429", "429 later", "not json", "cut json", "html",
     "400", "401", "404", "other model", "clamp", "too many ids", "usage differs", "prompt changed", "no ids",
-    "float ids", "no choices",
+    "float ids", "no choices", "logprobs 400",
     "wrong stop id", "repetition", "abort", "hang", "swallow", "trickle",
 ]  # fmt: skip
 
@@ -51,6 +53,9 @@ class Loopback:
     peak: int = 0
     port: int = 0
     echo_header_in_errors: bool = False
+    processed: bool = False  # its log-probabilities are those after the temperature
+    flat: bool = True  # it knows SGLang's flat arrays
+    shifted_logprobs: bool = False  # they belong to other tokens
     _tokens_made: int = 0
     _runner: web.AppRunner | None = None
 
@@ -170,6 +175,9 @@ class Loopback:
                 return response
             case "not json" | "cut json":
                 body = b"upstream hiccup" if fault == "not json" else body[:-20]
+            case "logprobs 400":
+                said = "Requested sample logprobs of 5, which is greater than max allowed: 3"
+                return web.json_response({"error": {"message": said, "code": 400}}, status=400)
             case "html":
                 return web.Response(status=502, text="<html><body>Bad Gateway</body></html>")
             case "400" | "401" | "404" | "500" | "503" | "429" | "429 later":
@@ -200,18 +208,75 @@ class Loopback:
             ids = None if fault == "no ids" else [float(i) for i in ids]
         if fault == "no choices":
             return {"object": "error", "message": "?"}
+        logprobs = self._logprobs(asked, [i + self.shifted_logprobs for i in ids or []])
         if self.kind == "sglang":
-            meta = {"prompt_tokens": prompt_count, "completion_tokens": count, "cached_tokens": 3}
-            meta |= {"finish_reason": {"type": finish, "matched": matched}}
+            meta: dict[str, Any] = {"prompt_tokens": prompt_count, "completion_tokens": count, "cached_tokens": 3}
+            meta |= {"finish_reason": {"type": finish, "matched": matched}, **logprobs}
             return {"text": "x" * len(ids or []), "output_ids": ids, "meta_info": meta}
         usage = {"prompt_tokens": prompt_count, "completion_tokens": count}
         if self.kind == "openai":
             choice = {"index": 0, "text": "ab" * count, "finish_reason": finish}
             return {"choices": [choice], "usage": usage}
         choice = {"index": 0, "text": "x" * count, "finish_reason": finish, "token_ids": ids}
+        choice |= logprobs
         choice["stop_reason"] = matched if fault == "wrong stop id" else None
         usage |= {"prompt_tokens_details": {"cached_tokens": 3}}
         return {"model": "other" if fault == "other model" else self.model, "choices": [choice], "usage": usage}
+
+    def _logprobs(self, asked: dict[str, Any], ids: list[int]) -> dict[str, Any]:
+        """In the shapes of the real servers: of ``known`` at every place, for generated ids or for the prompt's."""
+        if self.kind == "openai":
+            return {}
+        if self.kind == "vllm":
+            if n := asked.get("prompt_logprobs"):
+                prompt = asked["prompt"]
+                return {"prompt_logprobs": [None, *(self._row(i, n, self._lp(1.0)) for i in prompt[1:])]}
+            if not (n := asked.get("logprobs")):
+                return {}
+            lp = self._lp(asked["temperature"])
+            rows = [{f"token_id:{i}": v["logprob"] for i, v in self._row(id, n, lp).items()} for id in ids]
+            tokens = [f"token_id:{id}" for id in ids]
+            chosen = [row[token] for row, token in zip(rows, tokens, strict=True)]
+            return {"logprobs": {"tokens": tokens, "token_logprobs": chosen, "top_logprobs": rows, "text_offset": []}}
+        if not asked.get("return_logprob"):
+            return {}
+        n, said = asked["top_logprobs_num"], {}
+        if (start := asked.get("logprob_start_len", -1)) >= 0:
+            said |= self._side("input", asked["input_ids"][start:], n, self._lp(1.0), first=False)
+        return said | self._side("output", ids, n, self._lp(asked["sampling_params"]["temperature"]), first=True)
+
+    def _side(self, side: str, ids: list[int], n: int, lp: np.ndarray, *, first: bool) -> dict[str, Any]:
+        """``first``: the first id has log-probabilities; a prompt's has none."""
+        last = len(lp) - 1
+        pairs = [[float(lp[id]), 0 if id == last and not first else id, None] for id in ids]  # as SGLang 0.5.23
+        top = np.argsort(-lp)[:n]
+        rows: list[Any] = [[[float(lp[i]), int(i), None] for i in top] for _ in ids]
+        if not first and ids:
+            pairs[0][0], rows[0] = None, None
+        if not self.flat:
+            return {f"{side}_token_logprobs": pairs, f"{side}_top_logprobs": rows}
+        count = len(ids) - (not first)
+        arrays = {"val": np.tile(lp[top], count).astype("<f4"), "idx": np.tile(top, count).astype("<i4")}
+        coded = {
+            f"{side}_top_logprobs_{name}_flat_b64": base64.b64encode(values.tobytes()).decode()
+            for name, values in arrays.items()
+        }
+        shape = {f"{side}_top_logprobs_shape": [count, n], f"{side}_top_logprobs_null_prefix": int(not first)}
+        return {f"{side}_token_logprobs": pairs, **coded, **shape}
+
+    def _row(self, id: int, n: int, lp: np.ndarray) -> dict[str, dict[str, float]]:
+        """The chosen token first, then the most probable ones."""
+        return {str(i): {"logprob": float(lp[i])} for i in (id, *np.argsort(-lp)[:n].tolist())}
+
+    def _lp(self, temperature: float) -> np.ndarray:
+        logits = np.log(known()) / (temperature if self.processed and temperature else 1.0)
+        return logits - np.log(np.exp(logits).sum())
+
+
+def known() -> np.ndarray:
+    """The distribution at every place, over 200 tokens: the tokens that completions are made of are likely ones."""
+    weight = 0.5 ** np.abs(np.arange(200) - 103.2)
+    return weight / weight.sum()
 
 
 async def _serve(kind: Kind, tokens: int, announce: Callable[[str], object]) -> None:

@@ -335,12 +335,6 @@ async def test_what_cannot_fit_is_refused_before_it_is_sent(context: int) -> Non
     assert server.asked == []
 
 
-async def test_log_probabilities_are_refused_rather_than_ignored() -> None:
-    async with Loopback() as server:
-        with pytest.raises(UserError, match="top_logprobs"):
-            await ask(server, GenerationRequest(REQUEST.prompt_token_ids, 12, top_logprobs=5))
-
-
 # --- servers that come and go --------------------------------------------------------------------------------------
 
 

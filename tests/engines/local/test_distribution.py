@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from extrap_eval.engines.base import GenerationRequest
+from extrap_eval.engines.local import given
 from tests.engines.local.conftest import Folder, Reference, prompts, request
 from tests.engines.local.test_greedy import answers
 
@@ -68,6 +70,28 @@ async def test_log_probabilities_are_those_of_a_teacher_forced_pass(
             assert generation.logprobs is None
             continue
         check_logprobs(reference(path), one.prompt_token_ids, one.top_logprobs, generation)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "mamba", "mistral, window 8", "gemma2, softcap", "gpt-oss, sinks"])
+async def test_a_completion_that_is_given_is_read_in_pieces_beside_running_rows(
+    folder: Folder, reference: Reference, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(given, "PIECE", 7)
+    path = folder(kind)
+    drawn = [request(p, 25, temperature=0.8, seed=i) for i, p in enumerate(prompts(6))]
+    rng = np.random.default_rng(2)
+    asked = [
+        GenerationRequest(p, size, top_logprobs=3, given_token_ids=rng.integers(0, 60, size).astype(np.int32))
+        for p, size in zip(prompts(6, seed=1), (1, 6, 7, 8, 40, 3), strict=True)
+    ]
+    both = await answers(path, [one for pair in zip(drawn, asked, strict=True) for one in pair], batch_size=5)
+    for one, generation in zip(asked, both[1::2], strict=True):
+        assert one.given_token_ids is not None
+        assert generation.token_ids.tolist() == one.given_token_ids.tolist()
+        assert (generation.finish_reason, generation.prompt_tokens) == ("length", len(one.prompt_token_ids))
+        check_logprobs(reference(path), one.prompt_token_ids, 3, generation)
+    alone = await answers(path, drawn, batch_size=5)
+    assert [each.token_ids.tolist() for each in both[::2]] == [each.token_ids.tolist() for each in alone]
 
 
 def check_logprobs(model: Any, prompt: np.ndarray, k: int, generation: Any) -> None:

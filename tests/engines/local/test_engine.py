@@ -136,6 +136,8 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"top_p": 0.0}, "top_p 0"),
     ({"top_k": 0}, "top_k 0"),
     ({"top_logprobs": VOCABULARY + 1}, "top_logprobs: 65"),
+    ({"given_token_ids": np.array([5, VOCABULARY], np.int32), "top_logprobs": 1}, "tokenizer"),
+    ({"given_token_ids": np.full(CONTEXT, 5, np.int32), "top_logprobs": 1}, f"{CONTEXT + 4} prompt"),
     ({"prompt_token_ids": np.array([], np.int32)}, "prompt_token_ids"),
     ({"prompt_token_ids": np.array([5, VOCABULARY], np.int32)}, "tokenizer"),
 ]

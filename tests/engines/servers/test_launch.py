@@ -44,6 +44,8 @@ OPTIONS: list[tuple[str, Share, dict[str, Any], dict[str, str | None]]] = [
     ("vllm", TWO_GPUS, {"memory_fraction": 0.8, "dtype": "bfloat16"}, {"--gpu-memory-utilization": "0.8"}),
     ("vllm", TWO_GPUS, {"revision": "abc"}, {"--revision": "abc"}),
     ("vllm", TWO_CORES, {"memory_fraction": 0.8}, {"--gpu-memory-utilization": None, "--block-size": "32"}),
+    ("vllm", TWO_GPUS, {"logprobs": 20}, {"--max-logprobs": None}),
+    ("vllm", TWO_CORES, {"logprobs": 50}, {"--max-logprobs": "50"}),
     ("sglang", TWO_GPUS, {}, {**COMMON, "--context-length": "40960", "--random-seed": "77"}),
     ("sglang", TWO_GPUS, {"model": "/a/b"}, {"--model-path": "/a/b"}),
     ("sglang", TWO_GPUS, {}, {"--config": KEY_FILE, "--mem-fraction-static": None, "--device": None}),
@@ -86,6 +88,9 @@ ENVIRONMENTS: list[tuple[str, Share, dict[str, Any], dict[str, str | None]]] = [
     ("sglang", TWO_GPUS, {}, {"CUDA_VISIBLE_DEVICES": "2,3", "OMP_NUM_THREADS": None}),
     ("sglang", TWO_CORES, {}, {"CUDA_VISIBLE_DEVICES": "", "SGLANG_USE_CPU_ENGINE": "1", "OMP_NUM_THREADS": "1"}),
     ("sglang", Share(allotted_gpus=True), {}, {"CUDA_VISIBLE_DEVICES": None, "SGLANG_USE_CPU_ENGINE": None}),
+    ("sglang", TWO_GPUS, {}, {"SGLANG_RETURN_ORIGINAL_LOGPROB": None}),
+    ("sglang", TWO_GPUS, {"logprobs": 5}, {"SGLANG_RETURN_ORIGINAL_LOGPROB": "1"}),
+    ("sglang", TWO_CORES, {"logprobs": 5}, {"SGLANG_RETURN_ORIGINAL_LOGPROB": "1", "OMP_NUM_THREADS": "1"}),
     ("vllm", TWO_GPUS, {}, {"PATH": "/env/bin:$PATH", "PYTHONSAFEPATH": "1"}),
     ("vllm", TWO_GPUS, {"python": "python"}, {"PATH": None}),
 ]
