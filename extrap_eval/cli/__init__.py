@@ -28,6 +28,7 @@ from extrap_eval.cli import (
     slide,
     summary,
     table,
+    verify,
 )
 from extrap_eval.errors import UserError
 
@@ -53,6 +54,7 @@ app.command("probe")(probe.probe)
 app.command("regret")(regret.regret)
 app.command("force")(force.force)
 app.command("slide")(slide.slide)
+app.command("verify")(verify.verify)
 app.command("efficiency")(efficiency.efficiency)
 app.command("compare")(compare.compare)
 app.command("plan")(plan.plan)

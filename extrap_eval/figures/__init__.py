@@ -12,6 +12,7 @@ from extrap_eval.figures.regret import regret_curve
 from extrap_eval.figures.reproduction import reproduction
 from extrap_eval.figures.style import COLUMN, PAGE, figure_svg, save_figure
 from extrap_eval.figures.truth import truth_against_estimates
+from extrap_eval.figures.verification import verification_against_generation
 from extrap_eval.figures.votes import one_thought_against_votes, votes_against_tokens
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "reproduction",
     "save_figure",
     "truth_against_estimates",
+    "verification_against_generation",
     "votes_against_tokens",
     "wait_bars",
 ]
