@@ -34,6 +34,12 @@ A journal line is ``{"crc":"<8 hex digits>","record":{...}}``; the CRC32 is that
 written. In a record ``token_ids`` is base64 of a zstd frame of little-endian int32, ``n_tokens`` their number
 and ``crc32`` the CRC32 of the uncompressed ids, which the sealed parts keep and readers verify.
 
+Completions whose log-probabilities were asked for keep 8 bytes more per token (``scoring.distributions``): in a part
+the columns entropy (float16), branching (uint16), covered (float16) and chosen_logprob (float16), lists of one value
+per token, and top_logprobs, how many were asked for; null for completions that have none, and a part in which none has
+any is without these columns. In a journal's record ``distributions`` is their number T and base64 of a zstd frame of
+the four arrays of T values, one after the other, little-endian. They are not part of the digest.
+
 The fields that fix the distribution (``Manifest.distribution``): model, revision, policy, problems,
 benchmark_sha256, prompts_sha256, temperature, top_p, top_k, max_tokens, stop_token_ids. What does not change
 it is not compared: engine kind, number of servers, dtype, tensor parallel size, seeds, n.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from extrap_eval.errors import UserError
 from extrap_eval.store.atomic import disk_error, make_directory, put_in_place, temporary_for
-from extrap_eval.store.record import PLACE
+from extrap_eval.store.record import COLUMNS, PLACE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,9 +18,14 @@ ROW_GROUP_BYTES = 2 << 20  # uncompressed; a reader holds a small multiple of th
 ROW_GROUP_ROWS = 8192
 
 
-def completion_schema(*, placed: bool = False) -> pa.Schema:
-    """Columns of a sealed part of completions; three more where they are ``placed`` in a trace."""
+def completion_schema(*, placed: bool = False, distributed: bool = False) -> pa.Schema:
+    """Columns of a sealed part of completions; three more where they are ``placed`` in a trace, and five where the
+    distributions of tokens are kept of some (``distributed``).
+    """
     import pyarrow as pa
+
+    floats, counts = pa.list_(pa.float16()), pa.list_(pa.uint16())
+    kept = zip(COLUMNS, (floats, counts, floats, floats, pa.int32()), strict=True)
 
     return pa.schema(
         [
@@ -39,22 +44,24 @@ def completion_schema(*, placed: bool = False) -> pa.Schema:
             pa.field("attempts", pa.int32(), nullable=False),
             pa.field("server", pa.string(), nullable=False),
             *(pa.field(name, pa.int32(), nullable=False) for name in (PLACE if placed else ())),
+            *(pa.field(name, kind) for name, kind in (kept if distributed else ())),
         ]
     )
 
 
-def is_placed(path: Path) -> bool:
-    """Whether a part of completions has the three columns of ``completion_schema(placed=True)``.
+def part_schema(path: Path) -> pa.Schema:
+    """The ``completion_schema`` with those further columns that a part has.
 
-    Says False of a damaged file: whoever reads it says so.
+    That without any for a damaged file: whoever reads it says so.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return PLACE[0] in pq.read_schema(path).names
+        names = pq.read_schema(path).names
     except (pa.ArrowException, OSError, MemoryError):
-        return False
+        names = []
+    return completion_schema(placed=PLACE[0] in names, distributed=COLUMNS[0] in names)
 
 
 class RowFile:
@@ -115,7 +122,10 @@ class RowFile:
 
         if not self._group or self._file is None:
             return
-        columns = [pa.array([row[field.name] for row in self._group], field.type) for field in self._schema]
+        columns = [
+            pa.array([row.get(field.name) if field.nullable else row[field.name] for row in self._group], field.type)
+            for field in self._schema
+        ]
         self._group, self._group_bytes = [], 0
         try:
             self._file.write_table(pa.Table.from_arrays(columns, schema=self._schema))

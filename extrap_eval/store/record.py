@@ -13,12 +13,17 @@ from typing import Any, cast
 import numpy as np
 
 from extrap_eval.engines.base import FinishReason, TokenSource
+from extrap_eval.scoring.distributions import TokenDistributions, stored
 
 Key = tuple[str, int]  # problem id, sample index
 Place = tuple[str, int, int, int]  # problem id, sample index, step, replicate
 
-HEAVY = frozenset({"token_ids", "text"})  # the columns that a reader may leave on disk
+DISTRIBUTIONS = "distributions"
+HEAVY = frozenset({"token_ids", "text", DISTRIBUTIONS})  # what a reader may leave on disk
 PLACE = ("step", "replicate", "prefix_tokens")  # the columns of what follows from a trace; rollouts have none
+# The columns of what is kept of the distributions that tokens were drawn from, and the types of the first four.
+COLUMNS = ("entropy", "branching", "covered", "chosen_logprob", "top_logprobs")
+_TYPES = tuple(map(np.dtype, ("<f2", "<u2", "<f2", "<f2")))
 
 _LINE = re.compile(rb'\{"crc":"([0-9a-f]{8})","record":(\{.*\})\}\n', re.DOTALL)
 _IDS = np.dtype("<i4")
@@ -32,8 +37,9 @@ def _no_ids() -> np.ndarray:
 class Completion:
     """One completion of one problem.
 
-    ``token_ids`` int32, shape (n_tokens,), as generated. A reader that was told to leave ids or text on disk
-    gives an empty array and None there; ``n_tokens`` is right all the same. ``text`` is None unless the ids
+    ``token_ids`` int32, shape (n_tokens,), as generated. A reader that was told to leave ids, text or distributions
+    on disk gives an empty array and None there; ``n_tokens`` is right all the same. ``distributions``: what is kept of
+    those that the tokens were drawn from, None where log-probabilities were not asked for. ``text`` is None unless the ids
     were made from it (``token_source == "retokenized"``). ``seconds`` is the time of the request that
     succeeded.
 
@@ -61,6 +67,7 @@ class Completion:
     step: int | None = None
     replicate: int | None = None
     prefix_tokens: int | None = None
+    distributions: TokenDistributions | None = None
 
     def __post_init__(self) -> None:
         if self.n_tokens < 0:
@@ -106,7 +113,26 @@ def row_of(completion: Completion) -> dict[str, Any]:
     }
     if completion.step is not None:
         row |= {name: int(getattr(completion, name) or 0) for name in PLACE}
+    if completion.distributions is not None:
+        row |= columns_of(completion.distributions)
     return row
+
+
+def columns_of(kept: TokenDistributions) -> dict[str, Any]:
+    """The stored columns, exactly: float16, uint16, float16 and float16 (T,), and the number that was asked for."""
+    arrays = (kept.entropy, kept.branching, kept.covered, kept.chosen)
+    columns: dict[str, Any] = {
+        name: np.ascontiguousarray(values, dtype) for name, values, dtype in zip(COLUMNS, arrays, _TYPES, strict=False)
+    }
+    return columns | {COLUMNS[-1]: int(kept.top)}
+
+
+def distributions_of(row: dict[str, Any]) -> TokenDistributions | None:
+    """The inverse of ``columns_of``; None where the row has none, or they were left on disk."""
+    if row.get(COLUMNS[0]) is None:
+        return None
+    entropy, branching, covered, chosen = (row[name] for name in COLUMNS[:-1])
+    return stored(entropy=entropy, branching=branching, covered=covered, chosen=chosen, top=row[COLUMNS[-1]])
 
 
 def place_of(row: dict[str, Any]) -> Place:
@@ -132,6 +158,7 @@ def completion_of(row: dict[str, Any], stage: str) -> Completion:
         server=row["server"],
         n_tokens=row["n_tokens"],
         **{name: row.get(name) for name in PLACE},
+        distributions=distributions_of(row),
     )
 
 
@@ -146,6 +173,11 @@ def encode_lines(completions: Sequence[Completion]) -> list[bytes]:
         row = row_of(completion)
         packed = codec.compress(row["token_ids"], asbytes=True)
         row["token_ids"] = base64.b64encode(packed).decode("ascii")
+        if COLUMNS[0] in row:
+            columns = [row.pop(name) for name in COLUMNS[:-1]]
+            raw = b"".join(column.tobytes() for column in columns)
+            packed = codec.compress(raw, asbytes=True)
+            row[DISTRIBUTIONS] = [len(columns[0]), base64.b64encode(packed).decode("ascii")]
         body = orjson.dumps(row)
         lines.append(b'{"crc":"%08x","record":%b}\n' % (zlib.crc32(body), body))
     return lines
@@ -167,20 +199,34 @@ def decode_line(line: bytes, *, heavy: frozenset[str] = HEAVY) -> dict[str, Any]
     try:
         row = cast(dict[str, Any], orjson.loads(body))
         for name in HEAVY - heavy:
-            del row[name]
+            if name in row or name != DISTRIBUTIONS:
+                del row[name]
         if "token_ids" in heavy:
-            row["token_ids"] = _unpack(row["token_ids"], row["n_tokens"])
+            row["token_ids"] = np.frombuffer(_unpack(row["token_ids"], 4 * row["n_tokens"]), _IDS).astype(np.int32)
+        if DISTRIBUTIONS in row:
+            row |= _columns(*row.pop(DISTRIBUTIONS))
     except (KeyError, TypeError, ValueError, OSError, binascii.Error) as error:
         raise DamagedRecordError(f"unreadable record ({error})") from error
     return row
 
 
-def _unpack(packed: str, n_tokens: int) -> np.ndarray:
+def _unpack(packed: str, size: int) -> bytes:
+    """``size``: bytes when unpacked."""
     import pyarrow as pa
 
-    if n_tokens == 0:
-        return _no_ids()
-    raw = pa.Codec("zstd").decompress(
-        base64.b64decode(packed, validate=True), decompressed_size=4 * n_tokens, asbytes=True
+    if size == 0:
+        return b""
+    raw: bytes = pa.Codec("zstd").decompress(
+        base64.b64decode(packed, validate=True), decompressed_size=size, asbytes=True
     )
-    return np.frombuffer(raw, dtype=_IDS).astype(np.int32)
+    return raw
+
+
+def _columns(tokens: int, packed: str) -> dict[str, np.ndarray]:
+    """The four arrays of distributions in a journal line, which lie one after the other."""
+    raw = _unpack(packed, tokens * sum(dtype.itemsize for dtype in _TYPES))
+    columns, start = {}, 0
+    for name, dtype in zip(COLUMNS, _TYPES, strict=False):
+        columns[name] = np.frombuffer(raw, dtype, tokens, start)
+        start += tokens * dtype.itemsize
+    return columns

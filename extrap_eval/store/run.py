@@ -151,8 +151,8 @@ class Run:
     def completions(self, stage: str = "rollout", columns: Collection[str] | None = None) -> Iterator[Completion]:
         """Every stored completion once, streaming: memory holds one row group (about 2 MiB of ids) at a time.
 
-        ``columns``: names of ``Completion`` fields that are needed, None for all. ``token_ids`` and ``text``
-        stay on disk when not named (an empty array and None); the other fields are always filled. Raises
+        ``columns``: names of ``Completion`` fields that are needed, None for all. ``token_ids``, ``text`` and
+        ``distributions`` stay on disk when not named (an empty array and None); the others are always filled. Raises
         UserError for a damaged part, ValueError for an unknown column.
         """
         wanted = _COMPLETION_FIELDS if columns is None else frozenset(columns)

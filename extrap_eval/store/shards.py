@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extrap_eval.store.journal import open_journal, read_journal
-from extrap_eval.store.parquet import completion_schema, is_placed, row_groups
-from extrap_eval.store.record import HEAVY, Completion, completion_of
+from extrap_eval.store.parquet import part_schema, row_groups
+from extrap_eval.store.record import COLUMNS, HEAVY, Completion, completion_of
 from extrap_eval.store.stage import JOURNAL, MEND, part_paths, part_rows
 
 GROUPS_PER_SHARD = 16  # of 2 MiB of ids each: enough work to be worth sending, little enough to spread
@@ -45,6 +45,6 @@ def read_shard(directory: Path, stage: str, shard: Shard, *, heavy: Collection[s
             with journal:
                 yield from (completion_of(row, stage) for row in read_journal(journal, heavy=HEAVY.intersection(heavy)))
         return
-    light = [name for name in completion_schema(placed=is_placed(path)).names if name not in HEAVY]
+    light = [name for name in part_schema(path).names if name not in HEAVY and name not in COLUMNS]
     for row in part_rows(path, [*light, *heavy], groups=shard.groups):
         yield completion_of(row, stage)

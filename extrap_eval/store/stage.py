@@ -17,13 +17,15 @@ import numpy as np
 from extrap_eval.errors import UserError
 from extrap_eval.store.journal import Journal, open_journal, read_journal
 from extrap_eval.store.lock import WriterLock
-from extrap_eval.store.parquet import completion_schema, is_placed, read_batches, write_rows
-from extrap_eval.store.record import HEAVY, PLACE, Completion, Key, Place, completion_of, place_of
+from extrap_eval.store.parquet import completion_schema, part_schema, read_batches, write_rows
+from extrap_eval.store.record import COLUMNS, DISTRIBUTIONS, HEAVY, PLACE, Completion, Key, Place, completion_of, place_of
 
 SEAL_BYTES = 512 << 20  # a journal beyond this is sealed on the way, which bounds the disk a seal needs twice
 
 JOURNAL = "journal.jsonl"
 MEND = "move it out of the run directory and run the sampling command again to replace its completions"
+
+_DISTRIBUTED = b'"%b":' % DISTRIBUTIONS.encode()  # in a journal's line that has some, and in no other
 
 _ALWAYS = ("problem_id", "sample_index", "n_tokens", "crc32", *PLACE)
 
@@ -60,13 +62,18 @@ def _unseen(rows: Iterator[dict[str, Any]], seen: set[Place]) -> Iterator[dict[s
 
 def part_rows(path: Path, columns: Collection[str], groups: Iterable[int] | None = None) -> Iterator[dict[str, Any]]:
     """The named columns and the key columns of a part's rows, of all row groups or the given ones, checked."""
-    schema = completion_schema(placed=is_placed(path))
-    names = [name for name in schema.names if name in columns or name in _ALWAYS]
+    schema = part_schema(path)
+    wanted = {*columns, *_ALWAYS, *(COLUMNS if DISTRIBUTIONS in columns else ())}
+    names = [name for name in schema.names if name in wanted]
+    arrays = [name for name in COLUMNS[:-1] if name in names]
     for batch in read_batches(path, schema, columns=names, mend=MEND, groups=groups):
         ids = batch.column("token_ids") if "token_ids" in names else None
-        lists = {name: batch.column(name).to_pylist() for name in names if name != "token_ids"}
+        kept = {name: batch.column(name) for name in arrays}
+        lists = {name: batch.column(name).to_pylist() for name in names if name not in ("token_ids", *arrays)}
         for index in range(batch.num_rows):
             row = {name: values[index] for name, values in lists.items()}
+            for name, column in kept.items():
+                row[name] = column[index].values.to_numpy().copy() if column[index].is_valid else None
             if ids is not None:
                 # Copied, so that whoever keeps one completion does not keep its whole row group in memory.
                 row["token_ids"] = ids[index].values.to_numpy().astype(np.int32, copy=True)
@@ -77,7 +84,7 @@ def part_rows(path: Path, columns: Collection[str], groups: Iterable[int] | None
 
 def read_completions(directory: Path, stage: str, *, heavy: Collection[str]) -> Iterator[Completion]:
     """Every stored completion once, ids and text only when they are among ``heavy``."""
-    light = [name for name in completion_schema(placed=True).names if name not in HEAVY]
+    light = [name for name in completion_schema(placed=True).names if name not in HEAVY]  # distributions are heavy
     for row in read_rows(directory, [*light, *heavy]):
         yield completion_of(row, stage)
 
@@ -165,12 +172,15 @@ class StageWriter:
         parts = part_paths(self._directory)
         seen = {place_of(row) for part in parts for row in part_rows(part, ())}
         with journal.path.open("rb") as file:
+            distributed = any(_DISTRIBUTED in line for line in file)
+            file.seek(0)
             rows = _unseen(read_journal(file), seen)
             first = next(rows, None)
             if first is not None:  # None: a crash came between writing the last part and emptying the journal
                 numbers = [int(part.stem.removeprefix("part-")) for part in parts]
                 path = self._directory / f"part-{max(numbers, default=-1) + 1:05d}.parquet"
-                write_rows(path, completion_schema(placed=PLACE[0] in first), _sized(chain([first], rows)))
+                schema = completion_schema(placed=PLACE[0] in first, distributed=distributed)
+                write_rows(path, schema, _sized(chain([first], rows)))
         journal.restart()
 
     def _open_journal(self) -> Journal:
@@ -182,4 +192,4 @@ class StageWriter:
 def _sized(rows: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], int]]:
     """Rows with their approximate size in memory, which decides where a row group ends."""
     for row in rows:
-        yield row, 4 * row["n_tokens"] + len(row["text"] or "") + 200
+        yield row, 4 * row["n_tokens"] + 8 * len(row.get(COLUMNS[0], ())) + len(row["text"] or "") + 200
