@@ -20,6 +20,7 @@ from extrap_eval.cli import (
     plot,
     probe,
     regret,
+    replace,
     report,
     reproduce,
     run,
@@ -55,6 +56,7 @@ app.command("regret")(regret.regret)
 app.command("force")(force.force)
 app.command("slide")(slide.slide)
 app.command("verify")(verify.verify)
+app.command("replace")(replace.replace)
 app.command("efficiency")(efficiency.efficiency)
 app.command("compare")(compare.compare)
 app.command("plan")(plan.plan)

@@ -25,6 +25,8 @@ class FigureKind(StrEnum):
     forcing = "forcing"
     wait = "wait"
     slide = "slide"
+    verify = "verify"
+    replace = "replace"
 
 
 def plot(
@@ -35,7 +37,7 @@ def plot(
         typer.Option(
             help="budget: pass@1 against budget; passk: pass@k and maj@k; outcomes: per budget; votes: maj@k against "
             "tokens. Of probe: probes, progress, regret, regret-groups, grid, forced-budgets; of force: forcing, wait; "
-            "of slide: slide."
+            "of slide: slide; of verify and replace: their own."
         ),
     ] = FigureKind.budget,
     budgets: Annotated[str | None, typer.Option(help=BUDGETS_HELP)] = None,

@@ -9,6 +9,7 @@ from extrap_eval.figures.outcomes import outcome_bands
 from extrap_eval.figures.passk_majk import passk_majk
 from extrap_eval.figures.probes import probe_curves, progress_histogram
 from extrap_eval.figures.regret import regret_curve
+from extrap_eval.figures.replacement import replacement_effects
 from extrap_eval.figures.reproduction import reproduction
 from extrap_eval.figures.style import COLUMN, PAGE, figure_svg, save_figure
 from extrap_eval.figures.truth import truth_against_estimates
@@ -30,6 +31,7 @@ __all__ = [
     "probe_curves",
     "progress_histogram",
     "regret_curve",
+    "replacement_effects",
     "reproduction",
     "save_figure",
     "truth_against_estimates",

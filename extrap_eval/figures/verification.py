@@ -81,19 +81,17 @@ def _scatter(axes: Axes, problems: pd.DataFrame) -> list[Any]:
             marker=marker,
             facecolors=face,
             edgecolors=colour,
-            alpha=0.75,
+            alpha=0.65,
             linewidths=0.8,
             gid=gid,
             clip_on=False,
         )
-        handles.append(
-            Line2D([], [], color=colour, marker=marker, markerfacecolor=face, linestyle="none", label=label)
-        )
+        handles.append(Line2D([], [], color=colour, marker=marker, markerfacecolor=face, linestyle="none", label=label))
     axes.set_xlim(-3, 103)
     axes.set_ylim(-3, 103)
     axes.set_xlabel("generation: pass@1 of the problem (%)")
     axes.set_ylabel("verification (%)")
-    axes.set_title("one mark per problem, larger where several coincide", loc="left", fontsize=TEXT, color=GREY)
+    axes.set_title("one mark per problem, larger for several", loc="left", fontsize=TEXT, color=GREY)
     axes.grid(color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
     return handles
@@ -108,8 +106,8 @@ def _shares(axes: Axes, table: pd.DataFrame) -> None:
             axes.text(50, y, "none judged", ha="center", va="center", color=GREY, style="italic")
             continue
         if not np.isnan(low):
-            axes.plot([low, high], [y, y], color=colour, linewidth=1.1, gid=f"{quantity} interval")
-        axes.plot([value], [y], "o", color=colour, markersize=4.5, gid=quantity)
+            axes.plot([low, high], [y, y], color=colour, linewidth=1.1, gid=f"{quantity} interval", clip_on=False)
+        axes.plot([value], [y], "o", color=colour, markersize=4.5, gid=quantity, clip_on=False)
         axes.annotate(
             f"{value:.0f}",
             xy=(value, y),

@@ -104,7 +104,7 @@ def entropies_of(run: Run, samples: int) -> dict[Key, np.ndarray]:
     from extrap_eval.steps.logprobs import token_distributions
 
     found = {key: known.entropy for key, known in token_distributions(run) if key[1] < samples}
-    missing = [key for key in run.keys() if key[1] < samples and key not in found]
+    missing = [key for key in sorted(run.keys()) if key[1] < samples and key not in found]
     if missing or not found:
         raise UserError(
             f"{run.path}: the entropy of the tokens is not known of all traces: run extrap-eval logprobs {run.path}, "
@@ -278,8 +278,9 @@ def _numbers(effect: Effect, b: int) -> dict[str, float]:
     row: dict[str, float] = {"positions": int(effect.positions[b]), "problems": int(effect.problems[b])}
     for name in ("kept", "replaced", "difference"):
         estimate = getattr(effect, name)
-        columns = ("value", "low", "high") if name == "difference" else (name, f"{name}_low", f"{name}_high")
-        row |= {column: float(getattr(estimate, of)[b]) for column, of in zip(columns, ("value", "low", "high"))}
+        value, before = ("value", "") if name == "difference" else (name, f"{name}_")
+        row |= {value: float(estimate.value[b])}
+        row |= {f"{before}low": float(estimate.low[b]), f"{before}high": float(estimate.high[b])}
     return row
 
 

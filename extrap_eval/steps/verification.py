@@ -287,9 +287,7 @@ def verification_table(
 
     def of(quantity: str, estimate: Estimate, there: np.ndarray, judgements: np.ndarray) -> None:
         count = int((there > 0).sum())
-        add(
-            quantity, float(estimate.value), float(estimate.low), float(estimate.high), count, int(judgements.sum())
-        )
+        add(quantity, float(estimate.value), float(estimate.low), float(estimate.high), count, int(judgements.sum()))
 
     of("balanced accuracy", all_.balanced, total, total)
     of("right accepted", all_.true_positive, judged.right, judged.right)
@@ -301,5 +299,3 @@ def verification_table(
     add("unreadable", unreadable.sum() / total.sum(), float(low), float(high), len(total), int(total.sum()))
     of("balanced accuracy of the readable", read.balanced, total - unreadable, total - unreadable)
     return pd.DataFrame(rows)
-
-
