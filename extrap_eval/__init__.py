@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from extrap_eval.steps.following import follow
     from extrap_eval.steps.forcing import audit_table, force_table, forcing_table, plan_forcing
     from extrap_eval.steps.importing import import_run
+    from extrap_eval.steps.logprobs import distribution_table, plan_second_pass, position_table, token_distributions
     from extrap_eval.steps.plan import plan_size
     from extrap_eval.steps.plot import plot
     from extrap_eval.steps.probe_curves import probe_votes
@@ -82,6 +83,10 @@ _HOMES = {
     "audit_table": "extrap_eval.steps.forcing",
     "plan_sliding": "extrap_eval.steps.sliding",
     "window_curves": "extrap_eval.steps.sliding",
+    "plan_second_pass": "extrap_eval.steps.logprobs",
+    "token_distributions": "extrap_eval.steps.logprobs",
+    "distribution_table": "extrap_eval.steps.logprobs",
+    "position_table": "extrap_eval.steps.logprobs",
     "write_report": "extrap_eval.report.build",
 }
 
@@ -91,6 +96,7 @@ __all__ = [
     "compare",
     "curve",
     "curves",
+    "distribution_table",
     "extrapolation",
     "follow",
     "force_table",
@@ -103,9 +109,11 @@ __all__ = [
     "plan_forcing",
     "plan_probes",
     "plan_sampling",
+    "plan_second_pass",
     "plan_size",
     "plan_sliding",
     "plot",
+    "position_table",
     "prepare_run",
     "probe_table",
     "probe_votes",
@@ -113,6 +121,7 @@ __all__ = [
     "score",
     "sensitivity",
     "summary",
+    "token_distributions",
     "window_curves",
     "write_report",
 ]

@@ -45,6 +45,7 @@ class SampleStage(Drawn):
     n: Count | None = None
     budget_max: Count | None = None
     limit: Count | None = None  # only the first problems
+    logprobs: Count | None = None  # most probable tokens of which distributions are made; null: none
 
 
 class ProbeStage(Drawn):

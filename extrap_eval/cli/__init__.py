@@ -16,6 +16,7 @@ from extrap_eval.cli import (
     episodes,
     force,
     importing,
+    logprobs,
     plan,
     plot,
     probe,
@@ -57,6 +58,7 @@ app.command("force")(force.force)
 app.command("slide")(slide.slide)
 app.command("verify")(verify.verify)
 app.command("replace")(replace.replace)
+app.command("logprobs")(logprobs.logprobs)
 app.command("efficiency")(efficiency.efficiency)
 app.command("compare")(compare.compare)
 app.command("plan")(plan.plan)

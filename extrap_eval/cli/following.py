@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,7 +53,9 @@ def ask(
     for plan in plans:
         if (notice := siblings(run, plan)) is not None:
             typer.echo(f"{run.path}: {plan.name}: {notice}", err=True)
-    wanted = sampling_plan(run, tokenizer, weights)
+    wanted = replace(
+        sampling_plan(run, tokenizer, weights), top_logprobs=max((plan.top_logprobs for plan in plans), default=0)
+    )
     needed = max((context_needed(run, plan, rollouts) for plan in plans), default=None)
     say = (lambda line: None) if silent else (lambda line: typer.echo(line, err=True))
     engine, in_flight = choice.open(wanted, run.path, context_length=needed, say=say)

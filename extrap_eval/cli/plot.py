@@ -27,6 +27,7 @@ class FigureKind(StrEnum):
     slide = "slide"
     verify = "verify"
     replace = "replace"
+    entropy = "entropy"
 
 
 def plot(
@@ -37,7 +38,7 @@ def plot(
         typer.Option(
             help="budget: pass@1 against budget; passk: pass@k and maj@k; outcomes: per budget; votes: maj@k against "
             "tokens. Of probe: probes, progress, regret, regret-groups, grid, forced-budgets; of force: forcing, wait; "
-            "of slide: slide; of verify and replace: their own."
+            "of slide: slide; of verify and replace: their own; of logprobs: entropy."
         ),
     ] = FigureKind.budget,
     budgets: Annotated[str | None, typer.Option(help=BUDGETS_HELP)] = None,

@@ -92,6 +92,7 @@ def _print_plan(study: Study, model: StudyModel, plan: SamplingPlan, path: Path)
     typer.echo(
         f"{model.model} -> {path}: {len(plan.problems)} problems x {plan.n} samples, {there} of {promised} exist, at "
         f"most {plan.model.max_new_tokens:,} tokens each"
+        + (f", with log-probabilities of {plan.top_logprobs}" if plan.top_logprobs else "")
     )
     if run is None:
         return

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from extrap_eval.steps.servers import Preview
     from extrap_eval.store import Run
 
+LOGPROBS_HELP = (
+    "Ask for the log-probabilities of so many most probable tokens at every position (20 is what servers give), and "
+    "keep each token's entropy, branching factor and covered mass [default: none; extrap-eval logprobs asks later]."
+)
+
 
 @with_engine_options
 def sample(
@@ -37,6 +42,7 @@ def sample(
     temperature: Annotated[float | None, typer.Option(help="Override the card.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Override the card.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Override the card.")] = None,
+    logprobs: Annotated[int | None, typer.Option(min=1, help=LOGPROBS_HELP)] = None,
     nodes: Annotated[
         int | None,
         typer.Option(min=1, help="With --dry-run and --engine ray:...: suppose so many nodes, with --gpus each."),
@@ -68,6 +74,7 @@ def sample(
         budget_max=budget_max,
         limit=limit,
         sampling={name: value for name, value in overrides.items() if value is not None},
+        top_logprobs=logprobs or 0,
     )
     path = out or default_run_path(plan, limit)
     if nodes is not None and not dry_run:
@@ -138,6 +145,7 @@ def _print_dry_run(plan: SamplingPlan, path: Path, as_json: bool, servers: Previ
         "existing": existing,
         "prompt_tokens_max": plan.longest_prompt,
         "completion_tokens_max": (promised - existing) * plan.model.max_new_tokens,
+        "logprobs": plan.top_logprobs,
         "first_prompt": plan.first_prompt,
         "first_prompt_token_ids": [int(i) for i in plan.prompts[plan.problems[0].id]],
     }
@@ -157,6 +165,11 @@ def _print_dry_run(plan: SamplingPlan, path: Path, as_json: bool, servers: Previ
         f"at most {plan.model.max_new_tokens:,} tokens each, {facts['completion_tokens_max']:,} in all; "
         f"longest prompt {plan.longest_prompt} tokens"
     )
+    if plan.top_logprobs:
+        typer.echo(
+            f"with the log-probabilities of the {plan.top_logprobs} most probable tokens at each position, of which 8 "
+            "bytes are kept"
+        )
     if servers is not None:
         count = len(servers.servers)
         typer.echo(f"{count} server{'s' * (count != 1)} (port, seed and API key are drawn anew at every start):")

@@ -26,6 +26,8 @@ class GenerationRequest:
     seed: int | None = None
     top_logprobs: int = 0
     affinity: str = ""  # requests with the same key share a prefix and should meet the same server
+    # int32 (max_tokens,): the completion, where it is there already and only its log-probabilities are asked for.
+    given_token_ids: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

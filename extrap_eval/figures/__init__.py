@@ -2,6 +2,7 @@
 
 from extrap_eval.figures.budget_curve import budget_curve
 from extrap_eval.figures.difference import difference_curve
+from extrap_eval.figures.distributions import distributions_by_position
 from extrap_eval.figures.episodes import episode_histogram
 from extrap_eval.figures.forcing import forcing_curves, wait_bars
 from extrap_eval.figures.grid import attempt_grid
@@ -22,6 +23,7 @@ __all__ = [
     "attempt_grid",
     "budget_curve",
     "difference_curve",
+    "distributions_by_position",
     "episode_histogram",
     "figure_svg",
     "forcing_curves",

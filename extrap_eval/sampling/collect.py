@@ -14,6 +14,7 @@ from extrap_eval.engines.base import Engine, EngineError, Generation, Generation
 from extrap_eval.sampling.commit import GroupCommit
 from extrap_eval.sampling.progress import Progress, Tally, with_replicas
 from extrap_eval.sampling.scheduler import Failure, Job, run_graph
+from extrap_eval.scoring.distributions import TokenDistributions, condense
 from extrap_eval.store import Completion, Run
 
 _TICK = 0.5  # seconds between two calls of progress
@@ -103,6 +104,8 @@ def check(generation: Generation, request: GenerationRequest) -> None:
     ids = generation.token_ids
     if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer) or (len(ids) and int(ids.min()) < 0):
         raise EngineError(f"the engine returned no list of token ids ({ids.dtype}, shape {ids.shape})")
+    if request.top_logprobs and (generation.logprobs is None or len(generation.logprobs.chosen) != len(ids)):
+        raise EngineError("the engine returned no log-probabilities for the tokens of the completion")
     if generation.token_source == "retokenized":
         return
     if len(ids) > request.max_tokens:
@@ -133,7 +136,18 @@ def completion_of(job: Job, generation: Generation, *, with_text: bool) -> Compl
         step=job.step,
         replicate=job.replicate,
         prefix_tokens=job.prefix_tokens,
+        distributions=distributions_of(generation),
     )
+
+
+def distributions_of(generation: Generation) -> TokenDistributions | None:
+    """What is kept of the log-probabilities, None where there are none. EngineError for impossible ones."""
+    if generation.logprobs is None:
+        return None
+    try:
+        return condense(generation.logprobs.chosen, generation.logprobs.top)
+    except ValueError as error:
+        raise EngineError(f"the engine returned {error}") from None
 
 
 async def _tick(tally: Tally, progress: Progress | None) -> None:

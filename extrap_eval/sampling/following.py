@@ -164,12 +164,14 @@ async def follow_traces(
     concurrency: int,
     rollouts: bool = False,
     seeded: int | None = None,
+    top_logprobs: int = 0,
     progress: Progress | None = None,
 ) -> Collected:
     """Ask what the traces of a run lead to and what is not there yet, in one graph.
 
-    ``rollouts``: sample what the run still misses as well; what follows from a trace is asked while others are still
-    sampled. Rollouts start first, because what they lead to comes last. Raises UserError as ``collect`` does.
+    ``rollouts``: sample what the run still misses as well (``top_logprobs`` as in ``sample_rollouts``); what follows
+    from a trace is asked while others are still sampled. Rollouts start first, because what they lead to comes last.
+    Raises UserError as ``collect`` does.
     """
     stages = [stage for protocol in protocols for stage in protocol.stages]
 
@@ -184,7 +186,7 @@ async def follow_traces(
             following.expect(trace, bare=bare)
 
         def jobs() -> Iterator[Job]:
-            yield from rollout_jobs(run, missing, seeded)
+            yield from rollout_jobs(run, missing, seeded, top_logprobs)
             for trace, bare in begun_traces(run, protocols, keys):
                 yield from following.from_trace(trace, bare=bare)
 

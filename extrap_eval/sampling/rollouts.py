@@ -45,12 +45,14 @@ async def sample_rollouts(
     *,
     concurrency: int,
     seeded: int | None = None,
+    top_logprobs: int = 0,
     progress: Progress | None = None,
 ) -> SamplingReport:
     """Sample what the run promises and does not have, sample 0 of all problems first.
 
     ``engine`` is open already. At most ``concurrency`` requests are in flight. Every finished completion is
-    on disk before it is counted. With ``seeded`` each request carries its own seed, derived from it.
+    on disk before it is counted. With ``seeded`` each request carries its own seed, derived from it; with
+    ``top_logprobs`` the distributions of its tokens are kept, as the so many most probable show them.
     ``progress`` is called about twice a second and at the end.
 
     A request that fails leaves its sample missing and stops no other; the same call later samples what is
@@ -63,7 +65,7 @@ async def sample_rollouts(
     def plan() -> Work:
         missing = run.missing(STAGE)
         stored = len(run.keys(STAGE))
-        return Work(rollout_jobs(run, missing, seeded), Tally(total=stored + len(missing), stored=stored))
+        return Work(rollout_jobs(run, missing, seeded, top_logprobs), Tally(total=stored + len(missing), stored=stored))
 
     done = await collect(run, engine, [STAGE], plan, concurrency=concurrency, progress=progress)
     return SamplingReport(
@@ -85,7 +87,7 @@ def sample_seed(run_seed: int, problem_id: str, sample_index: int, *place: objec
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") & 0x7FFFFFFF
 
 
-def rollout_jobs(run: Run, keys: Sequence[Key], seeded: int | None) -> Iterator[Job]:
+def rollout_jobs(run: Run, keys: Sequence[Key], seeded: int | None, top_logprobs: int = 0) -> Iterator[Job]:
     """One job per key. Raises UserError, when it comes to them, for problems whose prompts are not known."""
     if not keys:
         return
@@ -101,6 +103,7 @@ def rollout_jobs(run: Run, keys: Sequence[Key], seeded: int | None) -> Iterator[
             top_k=settings.top_k,
             stop_token_ids=settings.stop_token_ids,
             seed=None if seeded is None else sample_seed(seeded, problem_id, sample_index),
+            top_logprobs=top_logprobs,
             affinity=affinity(problem_id, sample_index),
         )
         yield Job(problem_id, sample_index, request, STAGE)

@@ -9,10 +9,10 @@ log-probability they are all that is stored: 8 bytes per token, whatever N.
   included (RLVR-exploration, "rollout branching factor"). Where the N hold less, the count is N + 1, a lower bound.
 - Covered: the mass of the N tokens.
 
-Everything is computed in float64 from float32 log-probabilities. What is stored is rounded once, to the nearest: entropy,
-covered mass and the token's own log-probability to float16 (11 significant bits: a relative error of at most 0.05 %),
-the count to uint16 (65535 stands for that many or more). Log-probabilities below -65504, the lowest float16, are stored
-as that.
+Everything is computed in float64 from float32 log-probabilities. What is stored is rounded once, to the nearest:
+entropy, covered mass and the token's own log-probability to float16 (11 significant bits: a relative error of at most
+0.05 %), the count to uint16 (65535 stands for that many or more). Log-probabilities below -65504, the lowest float16,
+are stored as that.
 
 The distributions are the model's own, before temperature, top-k and top-p: those of T = 1.
 """

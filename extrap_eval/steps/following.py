@@ -28,6 +28,7 @@ class FollowPlan:
     settings: dict[str, Any]
     promise: dict[str, int]
     protocol: TraceProtocol
+    top_logprobs: int = 0  # the most that its requests ask for, which servers must be started for
 
     @property
     def name(self) -> str:
@@ -150,10 +151,12 @@ def follow(
     rollouts: bool = False,
     concurrency: int = 256,
     seed: int | None = None,
+    top_logprobs: int = 0,
     progress: Progress | None = None,
 ) -> FollowReport:
     """Ask what the plans promise and what is not there yet; with ``rollouts`` what the run misses as well, in one
-    graph. Every finished completion is on disk before it is counted, and before what follows from it is asked.
+    graph (with ``top_logprobs`` as in ``steps.sample.sample``). Every finished completion is on disk before it is
+    counted, and before what follows from it is asked.
 
     Raises UserError when samples are missing that a plan goes on from, when something does not fit into the model's
     context, or when the engine cannot be reached.
@@ -174,7 +177,14 @@ def follow(
             variants = [run.put_variant(plan.kind, plan.settings, plan.promise)[0] for plan in plans]
             run.record_engine(ready.info, {"variants": [variant.name for variant in variants]})
             done = await follow_traces(
-                run, ready, protocols, rollouts=rollouts, concurrency=concurrency, seeded=seed, progress=progress
+                run,
+                ready,
+                protocols,
+                rollouts=rollouts,
+                concurrency=concurrency,
+                seeded=seed,
+                top_logprobs=top_logprobs,
+                progress=progress,
             )
         missing = 0
         if done.failures or done.gave_up:

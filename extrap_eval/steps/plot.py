@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 FIGURES = ("budget", "passk", "outcomes", "votes")
 # Of what follows from traces.
-FOLLOWED = ("probes", "progress", "regret", "regret-groups", "grid", "forced-budgets", "forcing", "wait", "slide")
-FOLLOWED += ("verify", "replace")
-OF_SEVERAL = ("progress", "regret", "regret-groups", "forcing")  # the others draw one run each
+FOLLOWED = (
+    "probes", "progress", "regret", "regret-groups", "grid", "forced-budgets", "forcing", "wait", "slide", "entropy",
+    "verify", "replace",
+)  # fmt: skip
+OF_SEVERAL = ("progress", "regret", "regret-groups", "forcing", "entropy")  # the others draw one run each
 
 
 def plot(
@@ -107,8 +109,9 @@ def draw_followed(
     "progress" (what each group of episodes adds), "regret" (by tokens, continued by forcing where there is some) and
     "regret-groups", "grid" (samples against episodes, and at equal tokens: ``budgets``), "forced-budgets" (the two ways
     to cut at a budget), "forcing" (after w extensions, with the run's own curve), "wait" (the audit), "slide" (one long
-    thought against votes), "verify" (verification against generation), "replace" (what replacing a token does). Those in
-    ``OF_SEVERAL`` take several runs. ``variant``: which one, where there are several.
+    thought against votes), "entropy" (and branching, by relative position), "verify" (verification against
+    generation), "replace" (what replacing a token does). Those in ``OF_SEVERAL`` take several runs. ``variant``: which
+    one, where there are several.
     Raises UserError for anything that the runs cannot show.
     """
     from extrap_eval import figures
@@ -137,6 +140,14 @@ def draw_followed(
         return figures.attempt_grid(cells, equal=equal)
     if figure == "forced-budgets":
         return two_ways_to_cut(run, probe_curves.forced_budgets(run, variant, level=level))
+    if figure == "entropy":
+        from extrap_eval.steps.logprobs import position_table
+        from extrap_eval.steps.outcomes import as_run
+        from extrap_eval.steps.score import ensure_scored
+
+        for each in paths:
+            ensure_scored(as_run(each).path)
+        return figures.distributions_by_position(position_table(paths, level=level))
     if figure == "slide":
         from extrap_eval.steps.sliding import window_curves
 

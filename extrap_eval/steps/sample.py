@@ -36,6 +36,7 @@ class SamplingPlan:
     end_tokens: tuple[int, ...]
     n: int
     weights: str | None = None  # folder or hub id, for an engine that loads the model itself; None: there are none
+    top_logprobs: int = 0  # of so many most probable tokens, for what is kept of each token's distribution
 
     @property
     def longest_prompt(self) -> int:
@@ -57,12 +58,15 @@ def plan_sampling(
     budget_max: int | None = None,
     limit: int | None = None,
     sampling: dict[str, float | int] | None = None,
+    top_logprobs: int = 0,
 ) -> SamplingPlan:
     """Resolve cards, load problems and build every prompt.
 
     ``model`` and ``benchmark`` are card names or paths; ``model`` may also be a plain hub id or a folder with a
     tokenizer, which gets a default card. ``problems_file`` replaces the benchmark. ``sampling`` overrides
     temperature, top_p, top_k. ``budget_max`` overrides the card's max_new_tokens; ``limit`` keeps the first problems.
+    ``top_logprobs``: ask for the log-probabilities of so many most probable tokens at every position, and keep entropy,
+    branching and covered mass of each (``scoring.distributions``).
 
     Raises UserError for anything in cards, problems or tokenizer that does not fit together.
     """
@@ -101,6 +105,7 @@ def plan_sampling(
         end_tokens=end_token_ids(loaded_tokenizer, card),
         n=card.n,
         weights=weights_of(model, card),
+        top_logprobs=top_logprobs,
     )
 
 
@@ -160,6 +165,7 @@ def prepare_run(plan: SamplingPlan, out: Path) -> Run:
             "top_k": plan.model.sampling.top_k,
             "max_tokens": plan.model.max_new_tokens,
             "stop_token_ids": plan.end_tokens,
+            "logprobs": plan.top_logprobs,  # changes nothing of what is sampled, so it may differ between invocations
         },
         n=plan.n,
     )
@@ -234,7 +240,14 @@ def sample(
         async with engine as ready:
             _check_context(plan, ready.info.context_length)
             run.record_engine(ready.info)
-            return await sample_rollouts(run, ready, concurrency=concurrency, seeded=seed, progress=progress)
+            return await sample_rollouts(
+                run,
+                ready,
+                concurrency=concurrency,
+                seeded=seed,
+                top_logprobs=plan.top_logprobs,
+                progress=progress,
+            )
 
     return run_to_the_end(go())
 

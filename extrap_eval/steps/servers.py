@@ -72,6 +72,7 @@ def server_spec(
         tensor_parallel=options.tensor_parallel or settings.tensor_parallel,
         memory_fraction=options.memory_fraction or settings.gpu_memory_fraction,
         extra_args=(*settings.extra_args, *words),
+        logprobs=plan.top_logprobs,
     )
 
 

@@ -47,6 +47,7 @@ def sampling_plans(study: Study) -> Iterator[tuple[StudyModel, SamplingPlan, Pat
             budget_max=stage.budget_max,
             limit=stage.limit,
             sampling=stage.sampling(),
+            top_logprobs=stage.logprobs or 0,
         )
         yield model, plan, Path(study.out) / _file_name(plan.model.name)
 
@@ -98,7 +99,16 @@ def run_model(
     began = time.monotonic()
     if not sequential:
         engine, in_flight = open_engine(plan, path, context)
-        done = follow(run, plans, engine, rollouts=True, concurrency=in_flight, seed=seed, progress=progress)
+        done = follow(
+            run,
+            plans,
+            engine,
+            rollouts=True,
+            concurrency=in_flight,
+            seed=seed,
+            top_logprobs=plan.top_logprobs,
+            progress=progress,
+        )
         seconds = time.monotonic() - began
         return StudyReport(
             path, done.variants, done.finished, done.tokens, seconds, done.missing, tuple(done.reasons())

@@ -38,9 +38,9 @@ class Completion:
     """One completion of one problem.
 
     ``token_ids`` int32, shape (n_tokens,), as generated. A reader that was told to leave ids, text or distributions
-    on disk gives an empty array and None there; ``n_tokens`` is right all the same. ``distributions``: what is kept of
-    those that the tokens were drawn from, None where log-probabilities were not asked for. ``text`` is None unless the ids
-    were made from it (``token_source == "retokenized"``). ``seconds`` is the time of the request that
+    on disk gives an empty array and None there; ``n_tokens`` is right all the same. ``distributions``: what is kept
+    of those that the tokens were drawn from, None where log-probabilities were not asked for. ``text`` is None unless
+    the ids were made from it (``token_source == "retokenized"``). ``seconds`` is the time of the request that
     succeeded.
 
     A completion that follows from a trace (a probe, an extension) has three more: ``step`` says after how much of it

@@ -18,7 +18,17 @@ from extrap_eval.errors import UserError
 from extrap_eval.store.journal import Journal, open_journal, read_journal
 from extrap_eval.store.lock import WriterLock
 from extrap_eval.store.parquet import completion_schema, part_schema, read_batches, write_rows
-from extrap_eval.store.record import COLUMNS, DISTRIBUTIONS, HEAVY, PLACE, Completion, Key, Place, completion_of, place_of
+from extrap_eval.store.record import (
+    COLUMNS,
+    DISTRIBUTIONS,
+    HEAVY,
+    PLACE,
+    Completion,
+    Key,
+    Place,
+    completion_of,
+    place_of,
+)
 
 SEAL_BYTES = 512 << 20  # a journal beyond this is sealed on the way, which bounds the disk a seal needs twice
 

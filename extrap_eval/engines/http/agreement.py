@@ -47,9 +47,14 @@ def agree(so_far: EngineInfo | None, endpoints: Sequence[Endpoint], new: Endpoin
 
 def refuse_impossible(request: GenerationRequest, info: EngineInfo) -> None:
     """UserError for what no server of these can do as asked."""
-    if request.top_logprobs:
-        raise UserError("top_logprobs: log-probabilities are not read from HTTP servers")
-    prompt, limit = len(request.prompt_token_ids), info.context_length
+    if request.top_logprobs and not info.exact_token_ids:
+        raise UserError(
+            f"top_logprobs: {request.top_logprobs}: the server of {info.model} gives no token ids, without which "
+            "log-probabilities belong to no token: use a vLLM or SGLang server, or the local engine"
+        )
+    # A completion that is given is a prompt for the server, which generates one token after it.
+    prompt = len(request.prompt_token_ids) + (request.given_token_ids is not None)
+    limit = info.context_length
     if limit is not None and prompt + request.max_tokens > limit:
         shorter = f"use --budget-max {limit - prompt} or " if limit > prompt else ""
         raise UserError(

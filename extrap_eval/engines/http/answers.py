@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from extrap_eval.engines.base import EngineError, Generation, GenerationRequest
+from extrap_eval.engines.base import EngineError, Generation, GenerationRequest, TokenLogprobs
 from extrap_eval.engines.http.connection import Connection, Disbelieved, Fault
 from extrap_eval.errors import UserError
 
@@ -92,6 +92,10 @@ class Dialect(Protocol):
         """May raise LookupError, TypeError, ValueError or AttributeError on a body of another shape."""
         ...
 
+    def logprobs(self, body: Any, request: GenerationRequest, token_ids: np.ndarray) -> TokenLogprobs:
+        """Those of the completion ``token_ids``, given or generated. May raise what ``read`` may."""
+        ...
+
     async def progress(self, connection: Connection) -> Load | None:
         """None where the server does not show any. May raise anything in PROGRESS_UNKNOWN."""
         ...
@@ -116,6 +120,8 @@ def believe(
         raise Fault(f"{server}: the server aborted the request", suspect=False)
     if names and answer.model is not None and answer.model not in names:
         raise Fault(f"{server}: the answer is by {str(answer.model)[:100]}, not by {' or '.join(sorted(names)[:3])}")
+    if request.given_token_ids is not None:
+        return _given(dialect, body, answer, request, server)
     if answer.finish_reason not in ("stop", "length"):
         raise EngineError(
             f"{server}: finish reason {answer.finish_reason!r} is not 'stop' or 'length'; "
@@ -157,7 +163,38 @@ def believe(
         prompt_tokens=prompt_size if answer.prompt_tokens is None else answer.prompt_tokens,
         cached_tokens=answer.cached_tokens,
         server=server,
+        logprobs=_logprobs(dialect, body, request, token_ids, server),
     )
+
+
+def _given(dialect: Dialect, body: Any, answer: Answer, request: GenerationRequest, server: str) -> Generation:
+    """The completion that was sent, with its log-probabilities; what the server generated after it is nothing."""
+    given = np.asarray(request.given_token_ids, np.int32)
+    sent = len(request.prompt_token_ids) + len(given)
+    if answer.prompt_tokens not in (None, sent):
+        raise Disbelieved(
+            f"{server}: {sent} prompt tokens sent but usage says {answer.prompt_tokens}: the server changed the prompt"
+        )
+    return Generation(
+        token_ids=given,
+        finish_reason="length",
+        prompt_tokens=len(request.prompt_token_ids),
+        cached_tokens=answer.cached_tokens,
+        server=server,
+        logprobs=_logprobs(dialect, body, request, given, server),
+    )
+
+
+def _logprobs(
+    dialect: Dialect, body: Any, request: GenerationRequest, token_ids: np.ndarray, server: str
+) -> TokenLogprobs | None:
+    """As arrays, at once: as JSON they are some hundred times as large."""
+    if not request.top_logprobs:
+        return None
+    try:
+        return dialect.logprobs(body, request, token_ids)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise Disbelieved(f"{server}: its log-probabilities are not those of the completion ({error})") from None
 
 
 def _exact_ids(given: Any, server: str) -> np.ndarray:

@@ -31,6 +31,7 @@ from extrap_eval.engines.http.connection import (
 )
 from extrap_eval.engines.http.pool import Pool, Trail
 from extrap_eval.engines.http.probe import Served, ServerKind, identify
+from extrap_eval.engines.http.raw import refuse_processed
 from extrap_eval.engines.http.routing import Endpoint, ServerState, Waiting
 from extrap_eval.engines.http.sizing import MOST_PER_ENDPOINT, Gate
 from extrap_eval.errors import UserError
@@ -109,7 +110,8 @@ class HttpEngine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        tasks = [task for e in self._pool.endpoints for task in (e.watching, e.reviving) if task is not None]
+        of_servers = (task for e in self._pool.endpoints for task in (e.watching, e.reviving, e.raw_logprobs))
+        tasks = [task for task in of_servers if task is not None]
         _cancel(*tasks)
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._session is not None:
@@ -193,6 +195,8 @@ class HttpEngine:
         trail.sent += 1
         started = time.monotonic()
         try:
+            if request.top_logprobs and request.given_token_ids is None:
+                await refuse_processed(endpoint, request)
             generation = await self._ask(endpoint, request)
         except Fault as fault:
             self._note(fault, endpoint, request, trail)
@@ -291,7 +295,7 @@ class HttpEngine:
         return PATIENCE_SECONDS if endpoint.served.shows_progress else PATIENCE_BLIND_SECONDS
 
 
-def _cancel(*tasks: asyncio.Task[None] | None) -> None:
+def _cancel(*tasks: asyncio.Task[None] | asyncio.Task[bool] | None) -> None:
     for task in tasks:
         if task is not None:
             task.cancel()

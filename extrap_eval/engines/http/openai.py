@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from extrap_eval.engines.base import GenerationRequest
+import numpy as np
+
+from extrap_eval.engines.base import GenerationRequest, TokenLogprobs
 from extrap_eval.engines.http.answers import Answer, Load, TextTokenizer
 from extrap_eval.engines.http.connection import Connection
 
@@ -61,6 +63,9 @@ class OpenAI:
             completion_tokens=usage.get("completion_tokens"),
             cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens"),
         )
+
+    def logprobs(self, body: Any, request: GenerationRequest, token_ids: np.ndarray) -> TokenLogprobs:
+        raise ValueError("log-probabilities of text belong to no token id")  # refused before it is asked for
 
     async def progress(self, connection: Connection) -> Load | None:
         return None

@@ -73,6 +73,8 @@ class Endpoint:
     ledger: Ledger = field(default_factory=Ledger)
     watching: asyncio.Task[None] | None = None
     reviving: asyncio.Task[None] | None = None
+    # Whether its log-probabilities are the model's own; None while nobody has looked.
+    raw_logprobs: asyncio.Task[bool] | None = None
 
     @property
     def base(self) -> str:

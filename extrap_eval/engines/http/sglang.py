@@ -9,9 +9,10 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from extrap_eval.engines.base import GenerationRequest
+from extrap_eval.engines.base import GenerationRequest, TokenLogprobs
 from extrap_eval.engines.http.answers import Answer, Load
 from extrap_eval.engines.http.connection import Connection, Fault
+from extrap_eval.engines.http.logprobs import of_sglang
 from extrap_eval.errors import UserError
 
 # Where the scheduler's load is shown, newest first, and the numbers in it that move while tokens are made.
@@ -53,7 +54,24 @@ class Sglang:
         }
         if request.seed is not None:
             sampling["sampling_seed"] = request.seed
-        return {"input_ids": np.ascontiguousarray(request.prompt_token_ids), "sampling_params": sampling}
+        prompt = np.ascontiguousarray(request.prompt_token_ids)
+        body: dict[str, Any] = {"input_ids": prompt, "sampling_params": sampling}
+        if request.top_logprobs:
+            # Flat arrays where the version knows them; others give lists of lists.
+            flat = {f"return_flat_raw_{name}top_logprobs": True for name in ("", "output_")}
+            body |= {"return_logprob": True, "top_logprobs_num": request.top_logprobs, **flat}
+            body |= {"return_flat_raw_top_logprobs_b64": True}
+        if request.given_token_ids is not None:
+            body |= {
+                "input_ids": np.concatenate([prompt, request.given_token_ids]),
+                "logprob_start_len": len(prompt) - 1,
+            }
+            sampling |= {"max_new_tokens": 1, "temperature": 0.0, "stop": []}
+        return body
+
+    def logprobs(self, body: Any, request: GenerationRequest, token_ids: np.ndarray) -> TokenLogprobs:
+        meta, n = body["meta_info"], request.top_logprobs
+        return of_sglang(meta, "output" if request.given_token_ids is None else "input", token_ids, n)
 
     def read(self, body: Any) -> Answer:
         meta = body["meta_info"]

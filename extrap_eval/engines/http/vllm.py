@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from extrap_eval.engines.base import GenerationRequest
+from extrap_eval.engines.base import GenerationRequest, TokenLogprobs
 from extrap_eval.engines.http.answers import Answer, Load
 from extrap_eval.engines.http.connection import Connection
+from extrap_eval.engines.http.logprobs import of_given_vllm, of_sampled_vllm
 
 _VALUE = rb"(?:\{[^}]*\})? ([0-9.eE+-]+)$"
 _MOVING = re.compile(rb"^vllm:(?:generation|prompt)_tokens_total" + _VALUE, re.MULTILINE)
@@ -53,7 +54,19 @@ class Vllm:
         }
         if request.seed is not None:
             body["seed"] = request.seed
+        if request.given_token_ids is not None:
+            body["prompt"] = np.concatenate([request.prompt_token_ids, request.given_token_ids])
+            body |= {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": request.top_logprobs, "stop": []}
+        elif request.top_logprobs:
+            # As ids, since tokens of equal text share one key otherwise.
+            body |= {"logprobs": request.top_logprobs, "return_tokens_as_token_ids": True}
         return body
+
+    def logprobs(self, body: Any, request: GenerationRequest, token_ids: np.ndarray) -> TokenLogprobs:
+        (choice,) = body["choices"]
+        if request.given_token_ids is not None:
+            return of_given_vllm(choice["prompt_logprobs"], token_ids, request.top_logprobs)
+        return of_sampled_vllm(choice["logprobs"], token_ids, request.top_logprobs)
 
     def read(self, body: Any) -> Answer:
         (choice,) = body["choices"]

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,7 +47,8 @@ class LocalEngine:
     A request ends at its ``stop_token_ids`` and at the model's own end tokens, as on a server. Its ``seed``
     fixes its random numbers whatever runs beside it; the logits they meet depend on the other rows in their
     last digits, so that in float32 a completion nearly always repeats and in bfloat16 only for some hundred
-    tokens. ``top_logprobs`` are the model's own, before temperature and top-p.
+    tokens. ``top_logprobs`` are the model's own, before temperature and top-p. A completion that is given is read in
+    a pass of its own, beside the rows.
 
     Only the CPU has been tested; on a GPU the same code runs, and neither its speed nor its choices of size
     were measured there. Keys and values of layers with a sliding window are kept in full.
@@ -143,6 +145,12 @@ class LocalEngine:
         vocabulary, limit = self._open.vocabulary, self._open.context_length
         if not 0 <= request.top_logprobs <= vocabulary:
             raise UserError(f"top_logprobs: {request.top_logprobs} is not between 0 and {vocabulary} (the vocabulary)")
+        if request.given_token_ids is not None:
+            request = replace(
+                request,
+                prompt_token_ids=np.concatenate([request.prompt_token_ids, request.given_token_ids]),
+                max_tokens=0,
+            )
         ids, last = np.asarray(request.prompt_token_ids), vocabulary - 1
         if not len(ids) or int(ids.min()) < 0 or int(ids.max()) > last:
             raise UserError(
@@ -211,17 +219,20 @@ class LocalEngine:
     def _load_and_work(self) -> None:
         import torch
 
+        from extrap_eval.engines.local.given import GivenReader
         from extrap_eval.engines.local.load import load, threads
         from extrap_eval.engines.local.room import measure_room
 
         loaded = load(self._source, revision=self._revision, device=self._device, dtype=self._dtype)
         with threads(self._threads, loaded.model), torch.inference_mode():
             room = measure_room(loaded.model, self._batch_size)
+            reader = GivenReader(loaded.model)
             decoder = self._decoder(loaded)
             self._tell(self._opened, loaded)
             while not self._desk.closed:
                 if not decoder.busy:
                     self._desk.wait()
+                reader.work(self._desk)
                 decoder.work(self._desk, room)
 
     def _decoder(self, loaded: Loaded) -> RowDecoder | PlainDecoder:

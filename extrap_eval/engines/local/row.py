@@ -13,9 +13,6 @@ from extrap_eval.engines.base import Generation, GenerationRequest, TokenLogprob
 
 _DRAWS = 256  # uniform numbers drawn at once
 
-# What one token leaves behind when log-probabilities are asked for: the chosen one's, the ids and values of the top.
-TokenRecord = tuple[float, np.ndarray, np.ndarray]
-
 
 class Row:
     """A request, the tokens it has so far and its own random numbers.
@@ -29,7 +26,8 @@ class Row:
         self.prompt: list[int] = np.asarray(request.prompt_token_ids).tolist()
         self.stops = stops
         self.tokens = array("i")
-        self.records: list[TokenRecord] = []
+        self._chosen = array("f")
+        self._top_ids, self._top = bytearray(), bytearray()  # int32 and float32, one token after the other
         self.cancelled = False
         self._draws = _uniforms(request)
         self._began: float | None = None
@@ -56,8 +54,23 @@ class Row:
         self.tokens.append(token)
         return token in self.stops or len(self.tokens) == self.request.max_tokens
 
+    def note(self, chosen: np.ndarray, top_ids: np.ndarray, top: np.ndarray) -> None:
+        """Keep the log-probabilities of the next m tokens, (m,), and ids and values of the most probable, (m, k)."""
+        self._chosen.frombytes(np.ascontiguousarray(chosen, np.float32).tobytes())
+        self._top_ids += np.ascontiguousarray(top_ids, np.int32).tobytes()
+        self._top += np.ascontiguousarray(top, np.float32).tobytes()
+
     def generation(self) -> Generation:
         """What has been made of the finished row."""
+        given = self.request.given_token_ids
+        if given is not None:
+            return Generation(
+                token_ids=np.array(given, np.int32),
+                finish_reason="length",
+                prompt_tokens=len(self.prompt),
+                seconds=0.0 if self._began is None else time.monotonic() - self._began,
+                logprobs=self._logprobs(),
+            )
         ids = np.frombuffer(self.tokens, dtype=np.int32).copy()
         stop = int(ids[-1]) if int(ids[-1]) in self.stops else None
         return Generation(
@@ -66,7 +79,17 @@ class Row:
             stop_token_id=stop,
             prompt_tokens=len(self.prompt),
             seconds=0.0 if self._began is None else time.monotonic() - self._began,
-            logprobs=_stacked(self.records) if self.request.top_logprobs else None,
+            logprobs=self._logprobs(),
+        )
+
+    def _logprobs(self) -> TokenLogprobs | None:
+        if not self.request.top_logprobs:
+            return None
+        shape = (len(self._chosen), self.request.top_logprobs)
+        return TokenLogprobs(
+            np.array(self._chosen, np.float32),
+            np.frombuffer(bytes(self._top_ids), np.int32).reshape(shape),
+            np.frombuffer(bytes(self._top), np.float32).reshape(shape),
         )
 
 
@@ -82,8 +105,3 @@ def _uniforms(request: GenerationRequest) -> Iterator[float]:
         rng = np.random.default_rng([abs(request.seed), prompt])
     while True:
         yield from rng.random(_DRAWS).tolist()
-
-
-def _stacked(records: list[TokenRecord]) -> TokenLogprobs:
-    chosen, ids, values = zip(*records, strict=True)
-    return TokenLogprobs(np.array(chosen, np.float32), np.stack(ids).astype(np.int32), np.stack(values))

@@ -115,12 +115,22 @@ def record_logprobs(rows: Sequence[Row], logits: torch.Tensor, tokens: torch.Ten
         return
     index = torch.tensor(asking, device=logits.device)
     known = torch.log_softmax(logits[index], -1)
-    chosen = known.gather(-1, tokens[index, None])[:, 0].tolist()
-    top, ids = torch.topk(known, max(rows[i].request.top_logprobs for i in asking))
-    top_values, top_ids = np.asarray(top.cpu()), np.asarray(ids.cpu())
+    chosen, top_ids, top = most_probable(known, tokens[index], max(rows[i].request.top_logprobs for i in asking))
     for place, i in enumerate(asking):
         k = rows[i].request.top_logprobs
-        rows[i].records.append((chosen[place], top_ids[place, :k], top_values[place, :k]))
+        rows[i].note(chosen[place : place + 1], top_ids[place, :k], top[place, :k])
+
+
+def most_probable(known: torch.Tensor, tokens: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log-probabilities of ``tokens`` (n,), and ids and log-probabilities of the ``k`` most probable, both (n, k).
+
+    ``known``: all log-probabilities, (n, vocabulary).
+    """
+    import torch
+
+    chosen = known.gather(-1, tokens[:, None])[:, 0]
+    top, ids = torch.topk(known, k)
+    return np.asarray(chosen.cpu()), np.asarray(ids.cpu()), np.asarray(top.cpu())
 
 
 def next_tokens(rows: Sequence[Row], logits: torch.Tensor, settings: Settings) -> list[int]:

@@ -12,9 +12,10 @@ from typing import Self
 
 import numpy as np
 
-from extrap_eval.engines.base import EngineError, EngineInfo, Generation, GenerationRequest
+from extrap_eval.engines.base import EngineError, EngineInfo, Generation, GenerationRequest, TokenLogprobs
 from extrap_eval.engines.markov import text
 from extrap_eval.engines.markov.chain import candidate_edges, draw_candidate, sample_path
+from extrap_eval.engines.markov.distribution import exact_logprobs
 from extrap_eval.engines.markov.policy import MarkovPolicy
 from extrap_eval.engines.markov.script import Script, load_tokenizer
 from extrap_eval.problems.hidden_number import gold, parse_statement
@@ -132,7 +133,7 @@ class MarkovEngine:
     ``seed`` fixes the engine's own generator, from which requests without a seed draw in the order in which
     they come; a request's own seed fixes its completion (together with its prompt, so that one seed for all
     problems does not correlate them). ``seconds_per_token`` makes every request take its time, as a server
-    would. Temperature, top-p and top-k change nothing: the policy is the distribution.
+    would. Temperature, top-p and top-k change nothing: the policy is the distribution, and log-probabilities are exact.
     """
 
     def __init__(self, policy: MarkovPolicy, seed: int | None = None, seconds_per_token: float = 0.0):
@@ -161,6 +162,25 @@ class MarkovEngine:
         return replace(generation, seconds=time.monotonic() - started)
 
     def _generate(self, request: GenerationRequest) -> Generation:
+        if request.given_token_ids is not None:
+            return self._read(request, request.given_token_ids)
+        generation = self._drawn(request)
+        if not request.top_logprobs:
+            return generation
+        return replace(generation, logprobs=self._logprobs(request, generation.token_ids))
+
+    def _read(self, request: GenerationRequest, given: np.ndarray) -> Generation:
+        """A completion that is there already."""
+        ids = np.asarray(given, np.int32)
+        logprobs = self._logprobs(request, ids) if request.top_logprobs else None
+        return Generation(ids, "length", prompt_tokens=len(request.prompt_token_ids), logprobs=logprobs)
+
+    def _logprobs(self, request: GenerationRequest, ids: np.ndarray) -> TokenLogprobs:
+        state = state_from_prompt(request.prompt_token_ids)
+        candidates = answers(state.index, self._script.policy)
+        return exact_logprobs(self._script, state, candidates, ids, request.top_logprobs)
+
+    def _drawn(self, request: GenerationRequest) -> Generation:
         if request.max_tokens < 1:
             raise EngineError(f"max_tokens: {request.max_tokens} is below 1")
         state = state_from_prompt(request.prompt_token_ids)

@@ -24,6 +24,7 @@ VLLM_CPU_FRACTION = 0.25
 # which is different when several servers start at once.
 SGLANG_CPU_FRACTION = 0.6
 SGLANG_CPU_TOKENS = 65536
+VLLM_LOGPROBS = 20  # of so many tokens without being told
 
 # Options that this package sets itself and relies on.
 _OURS = {
@@ -41,7 +42,8 @@ class ServerSpec:
     the latter. ``context_length``: prompt + completion tokens. ``memory_fraction``: of each GPU's memory, for
     weights and cache (vLLM's ``--gpu-memory-utilization``, SGLang's ``--mem-fraction-static``); None leaves it
     to the engine. On a CPU it is of the replica's share of memory, for vLLM's cache alone.
-    ``extra_args`` go to the server as they are, last, so that they win.
+    ``extra_args`` go to the server as they are, last, so that they win. ``logprobs``: of at most so many tokens at a
+    place may be asked for, before temperature and top-p.
     """
 
     kind: EngineKind
@@ -54,6 +56,7 @@ class ServerSpec:
     tensor_parallel: int = 1
     memory_fraction: float | None = None
     extra_args: tuple[str, ...] = ()
+    logprobs: int = 0
 
     def __post_init__(self) -> None:
         ours = _OURS | (_OURS_FOR_SGLANG if self.kind == "sglang" else set())
@@ -104,6 +107,8 @@ def _vllm(spec: ServerSpec, share: Share, port: int, seed: int, host: str) -> La
     argv += ["--max-model-len", str(spec.context_length), "--seed", str(seed)]
     argv += ["--enable-prefix-caching", "--enable-prompt-tokens-details", "--disable-uvicorn-access-log"]
     argv += _given("--revision", spec.revision) + _given("--dtype", spec.dtype)
+    if spec.logprobs > VLLM_LOGPROBS:
+        argv += ["--max-logprobs", str(spec.logprobs)]
     if spec.tensor_parallel > 1:  # inside a Ray worker it would choose ray by itself
         argv += ["--tensor-parallel-size", str(spec.tensor_parallel), "--distributed-executor-backend", "mp"]
     env = {"VLLM_API_KEY": KEY, "VLLM_NO_USAGE_STATS": "1"}
@@ -129,14 +134,15 @@ def _sglang(spec: ServerSpec, share: Share, port: int, seed: int, host: str) -> 
     argv += _given("--revision", spec.revision) + _given("--dtype", spec.dtype)
     if spec.tensor_parallel > 1:
         argv += ["--tp-size", str(spec.tensor_parallel)]
+    own = {"SGLANG_RETURN_ORIGINAL_LOGPROB": "1"} if spec.logprobs else {}  # else after the temperature
     if share.on_gpu:
         argv += _given("--mem-fraction-static", spec.memory_fraction)
-        return _plan(spec, share, [*argv, *spec.extra_args], {})
+        return _plan(spec, share, [*argv, *spec.extra_args], own)
     argv += ["--mem-fraction-static", str(spec.memory_fraction or SGLANG_CPU_FRACTION)]
     argv += ["--max-total-tokens", str(max(SGLANG_CPU_TOKENS, 4 * spec.context_length))]
     argv += ["--device", "cpu", "--attention-backend", "torch_native"]
     # More threads make torch's own attention slower, not faster.
-    env = {"SGLANG_USE_CPU_ENGINE": "1", "OMP_NUM_THREADS": "1"}
+    env = {"SGLANG_USE_CPU_ENGINE": "1", "OMP_NUM_THREADS": "1", **own}
     return _plan(spec, share, [*argv, *spec.extra_args], env, cores=share.cores)
 
 
