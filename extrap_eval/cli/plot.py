@@ -26,7 +26,7 @@ class FigureKind(StrEnum):
     wait = "wait"
     slide = "slide"
     verify = "verify"
-    replace = "replace"
+    replaced = "replace"
     entropy = "entropy"
 
 

@@ -54,7 +54,7 @@ def _kinds(axes: Axes, table: pd.DataFrame) -> None:
             axes.plot([low, high], [y, y], color=style.colour, linewidth=1.1, gid="interval")
         axes.plot([value], [y], style.marker, color=style.colour, markersize=4.5, gid="difference")
         axes.annotate(
-            f"{value:+.1f}",
+            f"{value:+.1f}".replace("-", "\N{MINUS SIGN}"),
             xy=(value, y),
             xytext=(0, 4),
             textcoords="offset points",

@@ -76,7 +76,8 @@ def _scatter(axes: Axes, problems: pd.DataFrame) -> list[Any]:
         places, counts = np.unique(points.round(6), axis=0, return_counts=True)
         face = colour if gid == "both" else "none"
         axes.scatter(
-            *places.T,
+            places[:, 0],
+            places[:, 1],
             s=_AREA * counts,
             marker=marker,
             facecolors=face,
@@ -128,8 +129,8 @@ def _shares(axes: Axes, table: pd.DataFrame) -> None:
 
 def _headline(cells: dict[Any, dict[Any, Any]]) -> str:
     gap, unread = cells["gap"], float(cells["unreadable"]["value"])
-    said = "" if unread == 0 else f"; {100 * unread:.0f} % of the judgements unreadable"
+    said = "" if unread == 0 else f"; {100 * unread:.0f} % unreadable"
     if np.isnan(gap["value"]):
         return f"no gap without right and wrong answers{said}"
     value, low, high = (100 * float(gap[name]) for name in ("value", "low", "high"))
-    return f"gap {value:+.0f} points [{low:+.0f}, {high:+.0f}]{said}"
+    return f"gap {value:+.0f} points [{low:+.0f}, {high:+.0f}]{said}".replace("-", "\N{MINUS SIGN}")

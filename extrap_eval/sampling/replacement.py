@@ -69,6 +69,11 @@ class Replacement:
     def chain(self) -> str:
         return self.stage
 
+    @property
+    def top_logprobs(self) -> int:
+        """So many that one of them is neither the trace's own token nor one that ends a completion."""
+        return 2 + len(self.pen.end_ids)
+
     def chosen(self, trace: Trace) -> np.ndarray:
         """The positions of a trace, in the order in which they are asked; int64, shape (at most ``positions``,)."""
         start, end = self.span(trace)
@@ -116,9 +121,8 @@ class Replacement:
     def _question(self, trace: Trace, at: int, step: int) -> Job:
         prompt = join(trace.prompt, trace.ids[:at])
         job = make_job(trace, self.stage, prompt, 1, self.draw, step=step, prefix_tokens=at)
-        forbidden = self.pen.end_ids
-        request = replace(job.request, top_logprobs=2 + len(forbidden))
-        read = partial(most_likely_other, than=int(trace.ids[at]), forbidden=forbidden)
+        request = replace(job.request, top_logprobs=self.top_logprobs)
+        read = partial(most_likely_other, than=int(trace.ids[at]), forbidden=self.pen.end_ids)
         return replace(job, request=request, read=read)
 
     def _left(self, at: int) -> int:

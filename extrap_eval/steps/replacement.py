@@ -81,7 +81,7 @@ def plan_replacements(
         protocol = _protocol(run, settings, promise, tokenizer, known)
         if kind in BY_ENTROPY:
             _refuse_moved(run, protocol)
-        plans.append(FollowPlan(KIND, settings, promise, protocol))
+        plans.append(FollowPlan(KIND, settings, promise, protocol, protocol.top_logprobs))
     return plans
 
 
@@ -178,17 +178,17 @@ def replacement_table(run: str | Path | Run, variant: str | None = None) -> pd.D
     answers = answer_table(run, found)
     answers["tokens"] = answers["answer_tokens"] - answers["prefix_tokens"]
     answers["piece"], answers["side"] = (answers["step"] + 1) // 2, answers["step"] % 2  # 1: the trace's own token
-    keys = ["problem_id", "sample_index", "piece", "side"]
-    means = answers.groupby(keys, sort=False)[["correct", "tokens"]].mean()
+    keys, values = ["problem_id", "sample_index", "piece"], ["correct", "tokens"]
+    own, other = (answers[answers["side"] == side].groupby(keys, sort=False)[values].mean() for side in (1, 0))
     protocol = _protocol(run, found.settings, found.promise, None, {}, reading=True)
     pieces = {c.place[:3]: c for c in run.completions(found.name, columns=["token_ids"])}
     traces = {(t.problem_id, t.sample_index): t for t in stored_traces(run, {place[:2] for place in pieces})}
+    spans = {key: protocol.span(trace) for key, trace in traces.items()}
     rows = []
-    for id, index, piece in dict.fromkeys((key[0], key[1], key[2]) for key in means.index):
-        trace, asked = traces[id, index], pieces[id, index, piece]
+    for row in own.join(other, rsuffix="_other").reset_index().itertuples(index=False, name=None):
+        id, index, piece, kept, kept_tokens, replaced, replaced_tokens = row
+        asked, (start, end) = pieces[id, index, piece], spans[id, index]
         position = asked.prefix_tokens or 0
-        start, end = protocol.span(trace)
-        own, other = means.loc[(id, index, piece, 1)], means.loc[(id, index, piece, 0)]
         rows.append(
             {
                 "problem_id": id,
@@ -196,13 +196,13 @@ def replacement_table(run: str | Path | Run, variant: str | None = None) -> pd.D
                 "at": found.settings["at"],
                 "position": position,
                 "relative": (position - start) / max(1, end - start),
-                "token": int(trace.ids[position]),
+                "token": int(traces[id, index].ids[position]),
                 "other": int(asked.token_ids[0]),
-                "kept": float(own["correct"]),
-                "replaced": float(other["correct"]),
-                "difference": float(other["correct"] - own["correct"]),
-                "kept_tokens": float(own["tokens"]),
-                "replaced_tokens": float(other["tokens"]),
+                "kept": kept,
+                "replaced": replaced,
+                "difference": replaced - kept,
+                "kept_tokens": kept_tokens,
+                "replaced_tokens": replaced_tokens,
             }
         )
     return pd.DataFrame(rows)
@@ -262,16 +262,14 @@ def _tables(run: Run, variants: Sequence[str] | None) -> dict[str, pd.DataFrame]
     }
 
 
-def _arrays(table: pd.DataFrame, ids: Sequence[str]) -> list[np.ndarray]:
+def _arrays(table: pd.DataFrame, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """kept, replaced and relative, (P, N) each, nan where a problem has fewer positions."""
     place = table["problem_id"].map({id: at for at, id in enumerate(ids)}).to_numpy(int)
     number = table.groupby("problem_id").cumcount().to_numpy(int)
-    arrays = []
-    for name in ("kept", "replaced", "relative"):
-        array = np.full((len(ids), int(number.max()) + 1), np.nan)
-        array[place, number] = table[name].to_numpy(float)
-        arrays.append(array)
-    return arrays
+    arrays = np.full((3, len(ids), int(number.max()) + 1), np.nan)
+    arrays[:, place, number] = table[["kept", "replaced", "relative"]].to_numpy(float).T
+    kept, replaced, relative = arrays
+    return kept, replaced, relative
 
 
 def _numbers(effect: Effect, b: int) -> dict[str, float]:

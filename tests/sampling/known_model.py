@@ -65,7 +65,7 @@ class KnownEngine:
         if len(written) < 2:
             row = FIRST if not written else SECOND[self.words.index(written[0])]
             return dict(zip(self.words, row.tolist(), strict=True))
-        answer = token_ids(f"\\boxed{{{gold}}}") + [self.end]
+        answer = [*token_ids(f"\\boxed{{{gold}}}"), self.end]
         at = len(written) - 2
         digit = len(token_ids("\\boxed{"))
         if at != digit:
@@ -101,7 +101,7 @@ class KnownEngine:
             return None
         # Tokens that never come have a log-probability all the same.
         rows = [
-            sorted(({token: 0.0 for token in range(top)} | dict(row)).items(), key=lambda each: -each[1])[:top]
+            sorted((dict.fromkeys(range(top), 0.0) | dict(row)).items(), key=lambda each: -each[1])[:top]
             for row in known
         ]
         with np.errstate(divide="ignore"):

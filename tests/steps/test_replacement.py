@@ -18,7 +18,7 @@ from extrap_eval.steps import logprobs
 from extrap_eval.steps.following import FollowPlan, follow, is_complete, price
 from extrap_eval.steps.replacement import effect_table, exchanged, plan_replacements, replacement_table
 from extrap_eval.store import Run, open_run
-from tests.sampling.known_model import FIRST, RIGHT, SECOND, WORDS, KnownEngine, accuracy, most_likely_besides
+from tests.sampling.known_model import FIRST, SECOND, WORDS, KnownEngine, accuracy, most_likely_besides
 from tests.steps.followed_runs import sampled_run
 
 LENGTH = 2 + 7 + 1  # words, box, end token
@@ -99,9 +99,7 @@ def test_an_answer_in_the_trace_counts_and_a_box_may_begin_there(tmp_path: Path)
     run = known_run(tmp_path, problems=4, n=2)
     (plan,) = plan_replacements(run, at=["late"], positions=9, replicates=2)
     assert ask(run, plan).missing == 0
-    right = {
-        (t.problem_id, t.sample_index): t.ids.tolist() for t in stored_traces(run)
-    }
+    right = {(t.problem_id, t.sample_index): t.ids.tolist() for t in stored_traces(run)}
     table = replacement_table(open_run(run.path))
     assert set(table["position"]) == {LENGTH - 3, LENGTH - 2}  # the last digit and the closing brace
     engine = KnownEngine(run, 0)
@@ -147,7 +145,7 @@ def test_an_engine_without_log_probabilities_is_told_so(tmp_path: Path) -> None:
 
 def fixed_entropies(run: Run) -> dict[Any, np.ndarray]:
     """High at the second word alone."""
-    return {key: np.eye(1, LENGTH, 1)[0] for key in run.keys()}
+    return {key: np.eye(1, LENGTH, 1)[0] for key in sorted(run.keys())}
 
 
 def test_positions_by_entropy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,7 @@ def test_prompts_of_each_mode(run: Run) -> None:
         text = None if mode == "chat" else OWN["text"]
         plan = plan_verification(run, mode=mode, text=text)
         answer, _, index = plan.settings["answers"][problem.id][0]
-        ids, sent[mode] = first_prompt(run, [plan])
+        _, sent[mode] = first_prompt(run, [plan])
         own = table.decode(run.prompts()[problem.id])
         if mode == "chat":
             assert problem.text in sent[mode]
