@@ -150,8 +150,9 @@ class Replacement:
 def eligible(where: Where, start: int, end: int, entropy: np.ndarray | None = None) -> np.ndarray:
     """The positions in [start, end) of which some are drawn, ascending; int64. ``entropy``: of every token, (T,).
 
-    Of a share that is no whole number of tokens, the next larger one; of tokens with equal entropy the earlier ones
-    count as lower.
+    Early tokens are those before the ``share`` of the way, late ones those that are not before the last ``share`` (one
+    at least); a share by entropy that is no whole number of tokens is the next larger one, and of tokens with equal
+    entropy the earlier ones count as lower.
     """
     places = np.arange(start, max(start, end), dtype=np.int64)
     count = int(np.ceil(where.share * len(places)))
@@ -160,7 +161,7 @@ def eligible(where: Where, start: int, end: int, entropy: np.ndarray | None = No
     if where.at == "early":
         return places[:count]
     if where.at == "late":
-        return places[-count:]
+        return places[min(len(places) - 1, int(np.ceil((1 - where.share) * len(places) - 1e-9))) :]
     if entropy is None or len(entropy) < end:
         raise ValueError(f"{where.at}: no entropy is known of the tokens up to {end}")
     order = places[np.argsort(np.asarray(entropy, dtype=np.float64)[places], kind="stable")]

@@ -31,8 +31,10 @@ def replacement(markov: Markov, **changes: Any) -> Replacement:
     ("at", "share", "expected"),
     [
         ("random", 0.2, [3, 4, 5, 6, 7, 8, 9]),
-        ("early", 0.2, [3, 4]),  # a fifth of seven tokens, rounded up
-        ("late", 0.2, [8, 9]),
+        ("early", 0.2, [3, 4]),  # 0/7 and 1/7 of the way
+        ("late", 0.2, [9]),  # 6/7
+        ("late", 0.3, [8, 9]),
+        ("late", 0.01, [9]),
         ("late", 1.0, [3, 4, 5, 6, 7, 8, 9]),
         ("high-entropy", 0.2, [4, 8]),
         ("low-entropy", 0.4, [3, 5, 6]),  # of equal ones the earlier are lower

@@ -97,7 +97,7 @@ def test_the_effect_is_that_of_the_model(asked: Run) -> None:
 def test_an_answer_in_the_trace_counts_and_a_box_may_begin_there(tmp_path: Path) -> None:
     """Late positions lie within the box or behind it: trace and continuation are read together."""
     run = known_run(tmp_path, problems=4, n=2)
-    (plan,) = plan_replacements(run, at=["late"], positions=9, replicates=2)
+    (plan,) = plan_replacements(run, at=["late"], share=0.25, positions=9, replicates=2)
     assert ask(run, plan).missing == 0
     right = {(t.problem_id, t.sample_index): t.ids.tolist() for t in stored_traces(run)}
     table = replacement_table(open_run(run.path))
