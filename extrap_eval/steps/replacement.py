@@ -185,7 +185,7 @@ def replacement_table(run: str | Path | Run, variant: str | None = None) -> pd.D
     traces = {(t.problem_id, t.sample_index): t for t in stored_traces(run, {place[:2] for place in pieces})}
     spans = {key: protocol.span(trace) for key, trace in traces.items()}
     rows = []
-    for row in own.join(other, rsuffix="_other").reset_index().itertuples(index=False, name=None):
+    for row in own.join(other.add_suffix("_other")).reset_index().itertuples(index=False, name=None):
         id, index, piece, kept, kept_tokens, replaced, replaced_tokens = row
         asked, (start, end) = pieces[id, index, piece], spans[id, index]
         position = asked.prefix_tokens or 0
