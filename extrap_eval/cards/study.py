@@ -81,10 +81,14 @@ class ForceStage(Drawn):
     paper_exact: list[Literal["open-thought", "lost-pieces", "full-cap"]] = Field(default_factory=list)
 
 
+def _everywhere() -> list[Literal["early", "late", "random"]]:
+    return ["early", "late", "random"]
+
+
 class ReplaceStage(Drawn):
     """``extrap-eval replace``, with the names of its options; entropies are not known while traces are sampled."""
 
-    at: list[Literal["early", "late", "random"]] = ["early", "late", "random"]
+    at: list[Literal["early", "late", "random"]] = Field(default_factory=_everywhere)
     n: Count | None = None
     positions: Count = 4
     replicates: Count = 4

@@ -19,8 +19,8 @@ from extrap_eval.steps.outcomes import as_run, outcomes, problem_values, sampled
 if TYPE_CHECKING:
     import pandas as pd
 
-    from extrap_eval.metrics.traces import Estimate
     from extrap_eval.metrics.verification import Judgements
+    from extrap_eval.sampling.verification import Verification
     from extrap_eval.store import Key, Run
 
 Mode = Literal["chat", "continue", "thought"]
@@ -140,7 +140,7 @@ def _chosen(run: Run, most: int, *, with_trace: bool) -> Iterator[tuple[str, lis
             yield problem.id, proposed
 
 
-def _protocol(run: Run, settings: Mapping[str, Any], promise: Mapping[str, int], tokenizer: str | None) -> Any:
+def _protocol(run: Run, settings: Mapping[str, Any], promise: Mapping[str, int], tokenizer: str | None) -> Verification:
     from extrap_eval.sampling.traces import Draw
     from extrap_eval.sampling.verification import Verification
     from extrap_eval.store.variant import variant_name
@@ -232,8 +232,11 @@ def problem_table(run: str | Path | Run, variant: str | None = None) -> pd.DataF
     """
     import pandas as pd
 
+    from extrap_eval.steps.score import ensure_scored
+
     run = as_run(run)
     judged = judgement_table(run, variant)
+    ensure_scored(run.path)
     found = outcomes(run, [sampled_maximum(run)])
     generation = dict(zip(found.problem_ids, problem_values(found, "pass@k", 1)[0][0].tolist(), strict=True))
     rows = []
@@ -268,6 +271,7 @@ def verification_table(
     """
     import pandas as pd
 
+    from extrap_eval.metrics.traces import Estimate
     from extrap_eval.metrics.verification import verification_gap
 
     judged = _counts(problems)
@@ -278,24 +282,28 @@ def verification_table(
     unreadable = judged.right_unreadable + judged.wrong_unreadable
     total = judged.right + judged.wrong
     low, high = intervals.interval(unreadable / total, draws, level, weights=total)
-    rows: list[dict[str, Any]] = []
-
-    def add(quantity: str, value: float, low: float, high: float, count: int, judgements: int) -> None:
-        common = {"model": problems["model"].iloc[0], "benchmark": problems["benchmark"].iloc[0]}
-        numbers = {"value": float(value), "low": float(low), "high": float(high)}
-        rows.append({**common, "quantity": quantity, **numbers, "problems": count, "judgements": judgements})
-
-    def of(quantity: str, estimate: Estimate, there: np.ndarray, judgements: np.ndarray) -> None:
-        count = int((there > 0).sum())
-        add(quantity, float(estimate.value), float(estimate.low), float(estimate.high), count, int(judgements.sum()))
-
-    of("balanced accuracy", all_.balanced, total, total)
-    of("right accepted", all_.true_positive, judged.right, judged.right)
-    of("wrong rejected", all_.true_negative, judged.wrong, judged.wrong)
-    of("pass@1", all_.generation, total, np.zeros_like(total))
-    of("gap", all_.gap, total, total)
-    both = (judged.right > 0) & (judged.wrong > 0)
-    of("gap within problems", all_.gap_within, both, total[both])
-    add("unreadable", unreadable.sum() / total.sum(), float(low), float(high), len(total), int(total.sum()))
-    of("balanced accuracy of the readable", read.balanced, total - unreadable, total - unreadable)
+    both = np.where((judged.right > 0) & (judged.wrong > 0), total, 0)
+    quantities = [
+        ("balanced accuracy", all_.balanced, total),
+        ("right accepted", all_.true_positive, judged.right),
+        ("wrong rejected", all_.true_negative, judged.wrong),
+        ("pass@1", all_.generation, total),
+        ("gap", all_.gap, total),
+        ("gap within problems", all_.gap_within, both),
+        ("unreadable", Estimate(np.asarray(unreadable.sum() / total.sum()), low, high), total),
+        ("balanced accuracy of the readable", read.balanced, total - unreadable),
+    ]
+    rows = [
+        {
+            "model": problems["model"].iloc[0],
+            "benchmark": problems["benchmark"].iloc[0],
+            "quantity": quantity,
+            "value": float(estimate.value),
+            "low": float(estimate.low),
+            "high": float(estimate.high),
+            "problems": int((rests_on > 0).sum()),
+            "judgements": 0 if quantity == "pass@1" else int(rests_on.sum()),
+        }
+        for quantity, estimate, rests_on in quantities
+    ]
     return pd.DataFrame(rows)
