@@ -81,12 +81,29 @@ class ForceStage(Drawn):
     paper_exact: list[Literal["open-thought", "lost-pieces", "full-cap"]] = Field(default_factory=list)
 
 
+def _everywhere() -> list[Literal["early", "late", "random"]]:
+    return ["early", "late", "random"]
+
+
+class ReplaceStage(Drawn):
+    """``extrap-eval replace``, with the names of its options; entropies are not known while traces are sampled."""
+
+    at: list[Literal["early", "late", "random"]] = Field(default_factory=_everywhere)
+    n: Count | None = None
+    positions: Count = 4
+    replicates: Count = 4
+    share: Annotated[float, must(lambda s: 0 < s <= 1, "is not in (0, 1]")] = 0.2
+    seed: Annotated[int, must(lambda s: s >= 0, "is negative")] = 0
+    answer_tokens: Count | None = None
+
+
 class Stages(Part):
     """What is done, in one graph: probes and extensions of a finished trace are asked while others are sampled."""
 
     sample: SampleStage = SampleStage()
     probe: list[ProbeStage] = Field(default_factory=list)
     force: list[ForceStage] = Field(default_factory=list)
+    replace: list[ReplaceStage] = Field(default_factory=list)
 
 
 class StudyModel(Part):

@@ -25,6 +25,7 @@ from extrap_eval.cli import (
     probe,
     quality,
     regret,
+    replace,
     report,
     reproduce,
     run,
@@ -34,6 +35,7 @@ from extrap_eval.cli import (
     summary,
     table,
     unsolvable,
+    verify,
 )
 from extrap_eval.errors import UserError
 
@@ -59,6 +61,8 @@ app.command("probe")(probe.probe)
 app.command("regret")(regret.regret)
 app.command("force")(force.force)
 app.command("slide")(slide.slide)
+app.command("verify")(verify.verify)
+app.command("replace")(replace.replace)
 app.command("logprobs")(logprobs.logprobs)
 app.command("efficiency")(efficiency.efficiency)
 app.command("quality")(quality.quality)

@@ -14,10 +14,12 @@ from extrap_eval.figures.passk_majk import passk_majk
 from extrap_eval.figures.probes import probe_curves, progress_histogram
 from extrap_eval.figures.quality import quality_panels
 from extrap_eval.figures.regret import regret_curve
+from extrap_eval.figures.replacement import replacement_effects
 from extrap_eval.figures.reproduction import reproduction
 from extrap_eval.figures.style import COLUMN, PAGE, figure_svg, save_figure
 from extrap_eval.figures.truth import truth_against_estimates
 from extrap_eval.figures.unsolvable import unsolvable_sets
+from extrap_eval.figures.verification import verification_against_generation
 from extrap_eval.figures.votes import one_thought_against_votes, votes_against_tokens
 
 __all__ = [
@@ -40,10 +42,12 @@ __all__ = [
     "progress_histogram",
     "quality_panels",
     "regret_curve",
+    "replacement_effects",
     "reproduction",
     "save_figure",
     "truth_against_estimates",
     "unsolvable_sets",
+    "verification_against_generation",
     "votes_against_tokens",
     "wait_bars",
 ]

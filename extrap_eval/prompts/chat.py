@@ -30,7 +30,12 @@ def prompt_token_ids(
         model
             card's ``think`` or begins with the beginning-of-text token twice.
     """
-    text = prompt_text(tokenizer, model_card, benchmark_card, problem)
+    return question_token_ids(tokenizer, model_card, _question(benchmark_card, problem))
+
+
+def question_token_ids(tokenizer: PreTrainedTokenizerBase, model_card: ModelCard, question: str) -> np.ndarray:
+    """As ``prompt_token_ids``, with any text as the user turn."""
+    text = _question_text(tokenizer, model_card, question)
     ids = np.asarray(tokenizer.encode(text, add_special_tokens=False), dtype=np.int32)
     bos = tokenizer.bos_token_id
     if bos is not None and len(ids) > 1 and ids[0] == bos and ids[1] == bos:
@@ -45,8 +50,15 @@ def prompt_text(
     tokenizer: PreTrainedTokenizerBase, model_card: ModelCard, benchmark_card: BenchmarkCard, problem: Problem
 ) -> str:
     """The prompt of one problem as text, exactly as it is encoded by ``prompt_token_ids``."""
+    return _question_text(tokenizer, model_card, _question(benchmark_card, problem))
+
+
+def _question(benchmark_card: BenchmarkCard, problem: Problem) -> str:
     # Not str.format: problems and LaTeX instructions are full of braces.
-    question = benchmark_card.prompt.replace("{problem}", problem.text)
+    return benchmark_card.prompt.replace("{problem}", problem.text)
+
+
+def _question_text(tokenizer: PreTrainedTokenizerBase, model_card: ModelCard, question: str) -> str:
     messages = [{"role": "user", "content": question}]
     if model_card.chat.system is not None:
         messages.insert(0, {"role": "system", "content": model_card.chat.system})

@@ -34,7 +34,10 @@ _FOLLOWED = {
         "wait": "What every extension did to the answer",
     },
     "slide": {"slide": "One long thought seen through a window, against votes over many short ones"},
+    "verify": {"verify": "Telling right answers from wrong ones, against finding them"},
+    "replace": {"replace": "What replacing one token by the most likely other one does to accuracy"},
 }
+_TOGETHER = ("replace",)  # kinds of which one figure shows all variants
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,11 @@ def run_section(run: Run, name: str, options: Options) -> Section:
     )
     variants = run.variants()
     for variant in variants:
-        several = sum(other.kind == variant.kind for other in variants) > 1
+        of_kind = [other for other in variants if other.kind == variant.kind]
+        together = variant.kind in _TOGETHER
+        if together and variant is not of_kind[0]:
+            continue
+        several = len(of_kind) > 1 and not together
         for figure, caption in _FOLLOWED.get(variant.kind, {}).items():
             name = f"{caption} ({variant.name})" if several else caption
             add_picture(
@@ -141,7 +148,7 @@ def run_section(run: Run, name: str, options: Options) -> Section:
 
 
 def _named(variant: Variant) -> str | None:
-    return None if variant.kind == "slide" else variant.name
+    return None if variant.kind in ("slide", *_TOGETHER) else variant.name
 
 
 def comparison_section(a: Run, b: Run, names: Sequence[str], options: Options) -> Section:
@@ -188,10 +195,15 @@ def settings_of(run: Run, name: str) -> dict[str, Any]:
             }
             for entry in run.manifest.invocations
         ],
-        "variants": [(variant.name, _pairs({**variant.promise, **variant.settings})) for variant in run.variants()],
+        "variants": [(variant.name, _pairs(_described(variant))) for variant in run.variants()],
         "model_card": dump_card(run.model_card),
         "benchmark_card": dump_card(run.benchmark_card),
     }
+
+
+def _described(variant: Variant) -> dict[str, Any]:
+    """What a variant is, without the answers that were judged: those of every problem are no setting to be read."""
+    return {name: value for name, value in {**variant.promise, **variant.settings}.items() if name != "answers"}
 
 
 def _engine(engine: dict[str, Any] | None) -> str:

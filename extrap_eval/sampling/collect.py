@@ -69,6 +69,8 @@ async def collect(
 
             async def keep(job: Job, generation: Generation) -> Iterable[Job]:
                 check(generation, job.request)
+                if job.read is not None:
+                    generation = job.read(generation)
                 await commit[job.stage].put(completion_of(job, generation, with_text=with_text))
                 return work.follow(job, generation)
 

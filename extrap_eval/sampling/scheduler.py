@@ -24,6 +24,8 @@ class Job:
     """One request and what it is for: ``problem_id``, ``sample_index`` and ``stage`` name what it will be, and
     ``step``, ``replicate`` and ``prefix_tokens`` its place in a trace (``store.Completion``).
 
+    ``read`` makes of the engine's answer what is kept of it; None: all. It may raise EngineError.
+
     Jobs of a lower ``rank`` go first. The rest of a chain takes long whatever else runs, so its beginning goes first.
     """
 
@@ -35,6 +37,7 @@ class Job:
     replicate: int | None = None
     prefix_tokens: int | None = None
     rank: int = 0
+    read: Callable[[Generation], Generation] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from extrap_eval.scoring.timeline import Timeline
-    from extrap_eval.store import Run, Variant
+    from extrap_eval.store import Completion, Run, Variant
 
 NO_ANSWER = "none"
 
@@ -55,7 +56,7 @@ def ensure_answers_scored(run: Run, variant: Variant, *, timeout: float = 5.0, m
         {**base.verdicts, **own.verdicts}, own.classes, base.gold_errors if with_rollouts else own.gold_errors
     )
     with layer.writer(digest, placed=True) as writer:
-        for completion, timeline in _timelines(run, stage):
+        for completion, timeline in _timelines(run, variant):
             writer.add(
                 completion.problem_id,
                 completion.sample_index,
@@ -69,16 +70,43 @@ def ensure_answers_scored(run: Run, variant: Variant, *, timeout: float = 5.0, m
         writer.commit(judged.rows, settings=settings, versions=versions)
 
 
-def _timelines(run: Run, stage: str) -> Any:
-    """Completions with their timelines; the thought ended in the prompt, so no marker is looked for."""
+def _timelines(run: Run, variant: Variant) -> Any:
+    """Completions with their timelines; no closing marker is looked for: the thought ended in the prompt, or it does
+    not matter whether it did.
+    """
+    from extrap_eval.sampling.continuation import join
     from extrap_eval.scoring.timeline import read_timeline
 
+    stage, before = answer_stage(variant), _beginnings(run, variant)
     table = run.token_table()
     if table is None:
         raise UserError(f"{run.path}: its tokenizer is not one byte string per token")
     for completion in run.completions(stage, columns=["token_ids"]):
-        finished = completion.finish_reason == "stop"
-        yield completion, read_timeline(completion.token_ids, table, finished=finished, think_close=None)
+        finished, ids = completion.finish_reason == "stop", completion.token_ids
+        if before is not None:
+            ids = join(before(completion), ids)
+        yield completion, read_timeline(ids, table, finished=finished, think_close=None)
+
+
+def _beginnings(run: Run, variant: Variant) -> Callable[[Completion], np.ndarray] | None:
+    """What a completion goes on from where both together are read: the trace up to the replaced token, and that or the
+    one in its place. None where the completion is read alone.
+    """
+    from extrap_eval.sampling.continuation import join
+    from extrap_eval.sampling.following import stored_pieces, stored_traces
+
+    if variant.kind != "replace":
+        return None
+    others = stored_pieces(run, variant.name)
+    traces = {(trace.problem_id, trace.sample_index): trace.ids for trace in stored_traces(run, others)}
+
+    def beginning(completion: Completion) -> np.ndarray:
+        piece, replaced = divmod((completion.step or 0) + 1, 2)  # steps 2j - 1: the trace's own token; 2j: the other
+        end = completion.prefix_tokens or 0
+        ids = traces[completion.key]
+        return join(ids[: end - 1], others[completion.key][piece - 1].ids) if replaced else ids[:end]
+
+    return beginning
 
 
 def judged_answers(run: Run, variant: Variant) -> dict[tuple[str, str | None], tuple[str, int]]:
@@ -129,7 +157,8 @@ def with_prefix_answers(run: Run, variant: Variant, table: pd.DataFrame) -> pd.D
 def answer_table(run: Run, variant: Variant) -> pd.DataFrame:
     """Every answer of a scored variant, one row per completion, in order of problem, sample, step and replicate.
 
-    Columns: problem_id, sample_index, step, replicate, prefix_tokens, answer_tokens, finished, answer (the last
+    Columns: problem_id, sample_index, step, replicate, prefix_tokens, answer_tokens (with the prefix, where both are
+    read together), finished, answer (the last
     complete box; None for none and for an empty one), answer_class
     (-1 for none), verdict ("none" without an answer), correct. Problems whose reference answer cannot be read are left
     out.

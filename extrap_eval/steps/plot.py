@@ -20,6 +20,7 @@ EXPLORATION = ("unsolvable", "diversity", "attempts", "quality", "lengths")  # a
 # Of what follows from traces.
 FOLLOWED = (
     "probes", "progress", "regret", "regret-groups", "grid", "forced-budgets", "forcing", "wait", "slide", "entropy",
+    "verify", "replace",
 )  # fmt: skip
 OF_SEVERAL = ("progress", "regret", "regret-groups", "forcing", "entropy")  # the others draw one run each
 
@@ -135,8 +136,9 @@ def draw_followed(
     "progress" (what each group of episodes adds), "regret" (by tokens, continued by forcing where there is some) and
     "regret-groups", "grid" (samples against episodes, and at equal tokens: ``budgets``), "forced-budgets" (the two ways
     to cut at a budget), "forcing" (after w extensions, with the run's own curve), "wait" (the audit), "slide" (one long
-    thought against votes), "entropy" (and branching, by relative position). Those in ``OF_SEVERAL`` take several runs.
-    ``variant``: which one, where there are several.
+    thought against votes), "entropy" (and branching, by relative position), "verify" (verification against
+    generation), "replace" (what replacing a token does). Those in ``OF_SEVERAL`` take several runs. ``variant``: which
+    one, where there are several.
     Raises UserError for anything that the runs cannot show.
     """
     from extrap_eval import figures
@@ -177,6 +179,17 @@ def draw_followed(
         from extrap_eval.steps.sliding import window_curves
 
         return figures.one_thought_against_votes(window_curves(run, level=level))
+    if figure == "verify":
+        from extrap_eval.steps.verification import problem_table, verification_table
+
+        problems = problem_table(run, variant)
+        return figures.verification_against_generation(problems, verification_table(problems, level=level))
+    if figure == "replace":
+        from extrap_eval.steps.replacement import effect_table
+
+        names = None if variant is None else [variant]
+        effects = [effect_table(run, names, bins=bins, level=level) for bins in (1, 5)]
+        return figures.replacement_effects(*effects)
     if figure == "wait":
         from extrap_eval.steps.forcing import audit_table
 

@@ -66,11 +66,15 @@ def stage_plans(stages: Stages, run: Run, tokenizer: str | None = None) -> list[
     from extrap_eval.cards.study import DRAWN
     from extrap_eval.steps.forcing import plan_forcing
     from extrap_eval.steps.probes import plan_probes
+    from extrap_eval.steps.replacement import plan_replacements
 
     plans = []
     for force in stages.force:  # their chains take longest, so they come first
         options = force.model_dump(exclude={"mode", *DRAWN})
         plans.append(plan_forcing(run, mode=force.mode, sampling=force.sampling(), tokenizer=tokenizer, **options))
+    for swap in stages.replace:
+        options = swap.model_dump(exclude=set(DRAWN))
+        plans += plan_replacements(run, sampling=swap.sampling(), tokenizer=tokenizer, **options)
     for probe in stages.probe:
         options = probe.model_dump(exclude={"at", "cap", "probe_text", *DRAWN})
         options |= {"max_episodes": probe.cap, "text": probe.probe_text, "sampling": probe.sampling()}

@@ -86,4 +86,5 @@ def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     if re.fullmatch(r"[0-9a-f]{64}", text):
         return text[:12]
+    text = text.replace("\n", "\\n")
     return text if len(text) <= 60 else text[:57] + "..."
