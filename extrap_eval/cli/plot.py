@@ -43,8 +43,8 @@ def plot(
         typer.Option(
             help="budget: pass@1 against budget; passk: pass@k and maj@k; outcomes: per budget; votes: maj@k against "
             "tokens. Of probe: probes, progress, regret, regret-groups, grid, forced-budgets; of force: forcing, wait; "
-            "of slide: slide; of logprobs: entropy. verify, replace, unsolvable, diversity, attempts, quality, lengths: as "
-            "those commands."
+            "of slide: slide; of logprobs: entropy. verify, replace, unsolvable, diversity, attempts, quality, "
+            "lengths: as those commands."
         ),
     ] = FigureKind.budget,
     budgets: Annotated[str | None, typer.Option(help=BUDGETS_HELP)] = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from extrap_eval.figures.style import PAGE, RC, legend_below, one_benchmark, wrap_name
+from extrap_eval.figures.style import PAGE, RC, legend_below, light_grid, one_benchmark, wrap_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,8 +45,7 @@ def distributions_by_position(table: pd.DataFrame, *, width: float = PAGE) -> Fi
                     axes.plot(x, values, style, marker=marker, color=colour, markersize=2.4, gid=part)
                 axes.set_ylabel(label)
                 axes.set_xlim(0, 100)
-                axes.grid(axis="y", color="0.9", linewidth=0.5)
-                axes.set_axisbelow(True)
+                light_grid(axes)
             panels[place][0].set_title(wrap_name(f"{model}, {benchmark}", 48), loc="left")
             panels[place][1].set_title(_bound(rows), loc="right", fontsize=7, color="#555555")
         for axes in panels[-1]:

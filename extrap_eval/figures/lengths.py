@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from extrap_eval.errors import UserError
-from extrap_eval.figures.style import GREY, PAGE, RC, TEXT, budget_label, legend_below, training_budget, wrap_name
+from extrap_eval.figures.style import (
+    GREY,
+    PAGE,
+    RC,
+    TEXT,
+    budget_label,
+    legend_below,
+    light_grid,
+    training_budget,
+    wrap_name,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,5 +127,4 @@ def _draw(axes: Axes, own: pd.DataFrame, cap: float, limit: float) -> None:
     ticks = np.arange(0, cap + 1, step)
     axes.set_xticks(ticks, [budget_label(tick) if tick else "0" for tick in ticks])
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
-    axes.grid(axis="y", color="0.9", linewidth=0.5)
-    axes.set_axisbelow(True)
+    light_grid(axes)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from extrap_eval.errors import UserError
-from extrap_eval.figures.style import GREY, PAGE, RC, legend_below, log2_axis, training_budget, wrap_name
+from extrap_eval.figures.style import GREY, PAGE, RC, legend_below, light_grid, log2_axis, training_budget, wrap_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,8 +130,7 @@ def _draw(axes: Axes, own: pd.DataFrame, measure: str) -> None:
     if limit < own["budget"].max():
         axes.axvspan(limit, 4 * own["budget"].max(), color="0.45", alpha=0.12, linewidth=0, zorder=0)
         axes.set_gid("extrapolation")
-    axes.grid(axis="y", color="0.9", linewidth=0.5)
-    axes.set_axisbelow(True)
+    light_grid(axes)
 
 
 def _series(rows: pd.DataFrame, scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

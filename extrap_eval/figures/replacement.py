@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from extrap_eval.errors import UserError
-from extrap_eval.figures.style import GREY, PAGE, RC, TEXT, legend_below, model_styles, one_benchmark, wrap_name
+from extrap_eval.figures.style import (
+    GREY,
+    PAGE,
+    RC,
+    TEXT,
+    legend_below,
+    light_grid,
+    model_styles,
+    one_benchmark,
+    wrap_name,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,8 +78,7 @@ def _kinds(axes: Axes, table: pd.DataFrame) -> None:
     axes.margins(x=0.12)
     axes.set_xlabel("accuracy replaced − without (points)")
     axes.set_title("by kind of token", loc="left", fontsize=TEXT, color=GREY)
-    axes.grid(axis="x", color="0.9", linewidth=0.5)
-    axes.set_axisbelow(True)
+    light_grid(axes, "x")
 
 
 def _along(axes: Axes, places: pd.DataFrame) -> list[Any]:
@@ -92,6 +101,5 @@ def _along(axes: Axes, places: pd.DataFrame) -> list[Any]:
     axes.set_xlabel("position in the trace (%)")
     axes.set_ylabel("difference (points)")
     axes.set_title("along the trace", loc="left", fontsize=TEXT, color=GREY)
-    axes.grid(axis="y", color="0.9", linewidth=0.5)
-    axes.set_axisbelow(True)
+    light_grid(axes)
     return handles

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from extrap_eval.errors import UserError
-from extrap_eval.figures.style import GREY, PAGE, RC, TEXT, legend_below, one_benchmark, wrap_name
+from extrap_eval.figures.style import GREY, PAGE, RC, TEXT, legend_below, light_grid, one_benchmark, wrap_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,8 +123,7 @@ def _shares(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_xlim(0, 100)
     axes.set_xlabel("share over all problems, with interval (%)")
     axes.set_title(_headline(cells), loc="left", fontsize=TEXT, color=GREY)
-    axes.grid(axis="x", color="0.9", linewidth=0.5)
-    axes.set_axisbelow(True)
+    light_grid(axes, "x")
 
 
 def _headline(cells: dict[Any, dict[Any, Any]]) -> str:
