@@ -12,6 +12,7 @@ import typer
 from extrap_eval.cli.diversity import PATTERN_HELP, number
 from extrap_eval.cli.episodes import MIN_STEPS_HELP, PHRASES_HELP, parse_phrases
 from extrap_eval.cli.table import KS_HELP, parse_ints
+from extrap_eval.cli.terminal import records
 from extrap_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def attempts(
     if csv:
         typer.echo(whole["caps"].to_csv(index=False), nl=False)
     elif json_:
-        typer.echo(json.dumps({what: json.loads(table.to_json(orient="records")) for what, table in whole.items()}))
+        typer.echo(json.dumps({what: records(table) for what, table in whole.items()}))
     else:
         typer.echo(draw(readable_counts(whole["counts"]), title="in a trace, mean"))
         typer.echo(draw(readable_caps(whole["caps"]), title=f"pass@k (%) of traces cut after j {unit.value}"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from extrap_eval.cli.table import BUDGETS_HELP, PICK_HELP, REGION_HELP, Pick, Region, Votes, parse_ints
+from extrap_eval.cli.terminal import records
 from extrap_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def compare(
         return
     if json_:
         tables = {"differences": table, "tokens": ratios, "problems": each}
-        facts = {name: json.loads(frame.to_json(orient="records")) for name, frame in tables.items()}
+        facts = {name: records(frame) for name, frame in tables.items()}
         typer.echo(json.dumps(facts | {"verdict": steps.verdict(table, level), "unlike": list(pair.unlike)}))
         return
     first, second = pair.names

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from extrap_eval.cli.table import BUDGETS_HELP, KS_HELP, PICK_HELP, REGION_HELP, Pick, Region, parse_ints
+from extrap_eval.cli.terminal import records
 from extrap_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def diversity(
         return
     if json_:
         tables = {"answers": answers, "attempts": attempts}
-        typer.echo(json.dumps({name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}))
+        typer.echo(json.dumps({name: records(table) for name, table in tables.items()}))
         return
     title = f"{answers['benchmark'].iloc[0]}: distinct answers among k samples"
     typer.echo(draw(readable_answers(answers), title=title))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from extrap_eval.cli.table import KS_HELP, parse_ints
+from extrap_eval.cli.terminal import records
 from extrap_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def efficiency(
         ratios = token_ratios(*runs, targets=targets or None, ks=chosen, n=n, level=level)
     if json_:
         tables = {"votes": votes} | ({} if ratios is None else {"ratios": ratios})
-        typer.echo(json.dumps({name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}))
+        typer.echo(json.dumps({name: records(table) for name, table in tables.items()}))
     else:
         typer.echo(draw(readable_votes(votes).to_dict("records"), title=str(votes["benchmark"].iloc[0])))
         if ratios is not None:

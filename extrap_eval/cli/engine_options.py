@@ -148,6 +148,11 @@ class EngineChoice:
         return engine, engine.in_flight_most() if isinstance(engine, Sized) else self.concurrency or IN_FLIGHT
 
 
+def sayer(silent: bool, who: str = "") -> Callable[[str], None]:
+    """What tells a person on stderr how servers start. ``who``: for whom, where it is for several."""
+    return lambda line: None if silent else typer.echo(f"{who}: {line}" if who else line, err=True)
+
+
 def with_engine_options(command: Callable[..., None]) -> Callable[..., None]:
     """A command whose parameter ``choice: EngineChoice`` becomes the options that fill it, after its own."""
     own = inspect.signature(command, eval_str=True).parameters

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from extrap_eval.cli.engine_options import EngineChoice
+from extrap_eval.cli.engine_options import EngineChoice, sayer
+from extrap_eval.cli.terminal import records
 from extrap_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,8 +58,7 @@ def ask(
         sampling_plan(run, tokenizer, weights), top_logprobs=max((plan.top_logprobs for plan in plans), default=0)
     )
     needed = max((context_needed(run, plan, rollouts) for plan in plans), default=None)
-    say = (lambda line: None) if silent else (lambda line: typer.echo(line, err=True))
-    engine, in_flight = choice.open(wanted, run.path, context_length=needed, say=say)
+    engine, in_flight = choice.open(wanted, run.path, context_length=needed, say=sayer(silent))
     title = f"{wanted.model.name} on {wanted.benchmark.name}, {', '.join(plan.kind for plan in plans)}"
     with progress_line(title, silent=silent) as progress:
         return follow(
@@ -116,7 +116,7 @@ def print_outcome(
                 "seconds": round(report.seconds, 3),
                 "failures": dict(report.reasons()),
             }
-        facts["tables"] = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
+        facts["tables"] = {name: records(table) for name, table in tables.items()}
         typer.echo(json.dumps(facts))
         return
     if report is not None:

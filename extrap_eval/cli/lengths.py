@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from extrap_eval.cli.table import PICK_HELP, REGION_HELP, Pick, Region, parse_ints
+from extrap_eval.cli.terminal import records
 from extrap_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -166,13 +167,12 @@ def _facts(
     names: Sequence[str], tables: Sequence[pd.DataFrame], chosen: Sequence[TrainingBudgets | None]
 ) -> dict[str, list[object]]:
     """For JSON, which knows no infinity: null stands for a budget that is none of the candidates."""
-    import json
 
     facts: dict[str, list[object]] = {"lengths": [], "budgets": [], "choices": []}
     for name, table, of_run in zip(names, tables, chosen, strict=True):
-        facts["lengths"] += json.loads(table.to_json(orient="records"))
+        facts["lengths"] += records(table)
         if of_run is not None:
-            facts["budgets"] += json.loads(of_run.candidates.assign(model=name).to_json(orient="records"))
+            facts["budgets"] += records(of_run.candidates.assign(model=name))
             facts["choices"] += [_choice(name, choice) for choice in of_run.choices]
     return facts
 

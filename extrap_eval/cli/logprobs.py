@@ -10,6 +10,7 @@ import typer
 
 from extrap_eval.cli.engine_options import EngineChoice, with_engine_options
 from extrap_eval.cli.following import N_HELP, DryRun, Quiet, TokenizerOption, Weights
+from extrap_eval.cli.terminal import records
 from extrap_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def logprobs(
     if csv:
         typer.echo(tidy.to_csv(index=False), nl=False)
     elif json_:
-        typer.echo(json.dumps(json.loads(tidy.to_json(orient="records"))))
+        typer.echo(json.dumps(records(tidy)))
     else:
         typer.echo(draw(readable(tidy).to_dict("records"), title=str(tidy["benchmark"].iloc[0])))
         for sentence in bounds(tidy):

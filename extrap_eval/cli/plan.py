@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from extrap_eval.cli.table import parse_ints
+from extrap_eval.cli.terminal import records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +79,7 @@ def plan(
     found = plan_size(pilot, second, wish, budgets=parse_ints("--budgets", budgets))
     if json_:
         tables = {"budgets": found.budgets, "designs": found.designs, "needs": found.needs}
-        facts = {name: json.loads(frame.to_json(orient="records")) for name, frame in tables.items()}
+        facts = {name: records(frame) for name, frame in tables.items()}
         typer.echo(json.dumps(facts | {"notes": list(found.notes)}))
         return
     if len(found.budgets):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from extrap_eval.cli.engine_options import EngineChoice, with_engine_options
+from extrap_eval.cli.engine_options import EngineChoice, sayer, with_engine_options
 from extrap_eval.cli.following import Json, Quiet
-from extrap_eval.cli.terminal import draw
+from extrap_eval.cli.terminal import draw, records
 from extrap_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -123,8 +123,7 @@ def _sampled(wanted: Wanted, choice: EngineChoice, tokenizer: str | None, silent
     from extrap_eval.steps.reproduce import sample_missing
 
     def open_engine(plan: SamplingPlan, run: Path, context: int) -> tuple[Engine, int]:
-        say = (lambda line: None) if silent else (lambda line: typer.echo(line, err=True))
-        return choice.open(plan, run, context_length=context, say=say)
+        return choice.open(plan, run, context_length=context, say=sayer(silent))
 
     with progress_line(f"{wanted.model_card.name} on {wanted.benchmark_card.name}", silent=silent) as progress:
         return sample_missing(wanted, open_engine, tokenizer=tokenizer, seed=choice.seeded, progress=progress)
@@ -264,7 +263,7 @@ def _as_json(file: RecipeFile, done: Reproduction) -> str:
     return json.dumps(
         {
             "recipe": file.name,
-            "table": json.loads(done.table.to_json(orient="records")),
+            "table": records(done.table),
             "files": [str(path) for path in done.files],
             "notes": list(done.notes),
         }

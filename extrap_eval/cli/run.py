@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from extrap_eval.cli.engine_options import EngineChoice, with_engine_options
+from extrap_eval.cli.engine_options import EngineChoice, sayer, with_engine_options
 from extrap_eval.cli.following import Json, Quiet
 from extrap_eval.errors import UserError
 
@@ -54,7 +54,7 @@ def run(
     unfinished = []
 
     def open_engine(model: StudyModel, plan: SamplingPlan, path: Path, context: int) -> tuple[Engine, int]:
-        say = (lambda line: None) if silent else (lambda line: typer.echo(f"{plan.model.name}: {line}", err=True))
+        say = sayer(silent, plan.model.name)
         return _choice_of(model, choice).open(plan, path, context_length=context, places=places, say=say)
 
     def done(report: StudyReport) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from extrap_eval.cli.engine_options import EngineChoice, with_engine_options
+from extrap_eval.cli.engine_options import EngineChoice, sayer, with_engine_options
 from extrap_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def sample(
     An API key, if the servers want one, is read from the environment variable EXTRAP_EVAL_API_KEY.
     """
     from extrap_eval.sampling.progress import progress_line
+    from extrap_eval.sampling.rollouts import SamplingReport
     from extrap_eval.steps.sample import plan_sampling, prepare_run
     from extrap_eval.steps.sample import sample as sample_step
 
@@ -83,7 +84,10 @@ def sample(
         _print_dry_run(plan, path, json_, _servers(plan, choice, nodes))
         return
     silent = json_ or quiet
-    engine, in_flight = choice.open(plan, path, say=lambda line: None if silent else typer.echo(line, err=True))
+    if path.exists() and not (run := prepare_run(plan, path)).missing():  # which needs no engine
+        _finish(run, SamplingReport(0, 0, 0.0, (), (), gave_up=False), json_)
+        return
+    engine, in_flight = choice.open(plan, path, say=sayer(silent))
     run = prepare_run(plan, path)
     _warn_of_golds(plan)
     with progress_line(f"{plan.model.name} on {plan.benchmark.name}", silent=silent) as progress:

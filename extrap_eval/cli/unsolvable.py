@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from extrap_eval.cli.table import PICK_HELP, REGION_HELP, Pick, Region, parse_ints
+from extrap_eval.cli.terminal import records
 from extrap_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def unsolvable(
         typer.echo(regions.to_csv(index=False), nl=False)
         return
     if json_:
-        tables = {name: json.loads(table.to_json(orient="records")) for name, table in _named(each, regions)}
+        tables = {name: records(table) for name, table in _named(each, regions)}
         for row in tables["combinations"]:
             row["problem_ids"] = row["problem_ids"].split()
         overlap = None if sets.overlap != sets.overlap else sets.overlap

@@ -47,6 +47,15 @@ def test_the_same_command_is_a_no_op_and_a_larger_n_tops_up(command: Command, sm
     assert json.loads(command("score", "run", "--json").stdout)["samples"] == 48
 
 
+def test_a_run_that_is_complete_needs_no_engine(command: Command, small_benchmark: Path) -> None:
+    arguments = [*SAMPLE, "--benchmark", small_benchmark, "--out", "run"]
+    assert command(*arguments).returncode == 0
+    elsewhere = ["--engine", "vllm", "--engine-python", "/nowhere"]
+    done = command(*arguments, *elsewhere)
+    assert (done.returncode, done.stdout) == (0, "run: 0 sampled now, 0 missing\n")
+    assert command(*arguments, *elsewhere, "--n", 5).returncode == 1
+
+
 def test_a_changed_setting_is_refused_with_the_difference(command: Command, small_benchmark: Path) -> None:
     arguments = [*SAMPLE, "--benchmark", small_benchmark, "--out", "run"]
     assert command(*arguments).returncode == 0
