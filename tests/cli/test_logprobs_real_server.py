@@ -14,6 +14,7 @@ from extrap_eval.store import open_run
 from tests.cli.conftest import Command
 from tests.engine_servers import EngineServer
 
+pytestmark = pytest.mark.engine  # its servers are asked for by name
 TOP = 20
 
 
