@@ -19,6 +19,8 @@ from extrap_eval.steps.sample import plan_sampling, prepare_run, sample
 from tests.steps.episode_runs import text_run
 from tests.steps.test_chained import LONG, OPEN, SHORT
 
+pytestmark = pytest.mark.slow  # commands, each a process of its own
+
 MARKOV = """name: {name}
 tokenizer: package:markov
 think: {{open: "<think>", close: "</think>", opened_by_prompt: false}}

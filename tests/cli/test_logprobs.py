@@ -12,6 +12,8 @@ from extrap_eval.steps.logprobs import agreement, token_distributions
 from extrap_eval.store import open_run
 from tests.cli.conftest import Command
 
+pytestmark = pytest.mark.slow  # commands, each a process of its own
+
 
 def arguments(benchmark: Path, *more: str) -> list[str]:
     return [

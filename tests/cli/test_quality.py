@@ -15,6 +15,8 @@ from extrap_eval.errors import UserError
 from extrap_eval.store import Run
 from tests.steps.followed_runs import sampled_run
 
+pytestmark = pytest.mark.slow  # commands, each a process of its own
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:

@@ -16,6 +16,8 @@ from extrap_eval.store import open_run
 from tests.cli.conftest import Command
 from tests.steps.followed_runs import sampled_run
 
+pytestmark = pytest.mark.slow  # commands, each a process of its own
+
 JUDGE = (
     *("verify", "run", "--mode", "continue", "--text", "The number is {answer}.\n\n", "--pick", "first"),
     *("--yes", "{answer} works", "--no", "{answer} fails", "--answer-tokens", 800, "--quiet", "--seeded", 1),
@@ -40,7 +42,6 @@ def values(facts: dict[str, Any], table: str = "verification", key: str = "quant
     return {row[key]: row for row in facts["tables"][table]}
 
 
-@pytest.mark.slow
 def test_verify(command: Command, sampled: Path) -> None:
     priced = json.loads(command(*JUDGE, "--dry-run", "--json").stdout)
     assert priced["existing"] == 0
@@ -66,7 +67,6 @@ def test_verify(command: Command, sampled: Path) -> None:
     assert len(open_run(sampled / "run").variants("verify")) == 2
 
 
-@pytest.mark.slow
 def test_the_reference_model_checks_and_replaces_in_this_process(command: Command, tmp_path: Path) -> None:
     sample = ("sample", "--model", "residue-explorer", "--benchmark", "residue_search_tiny", "--engine", "local")
     done = command(*sample, "--n", 4, "--budget-max", 400, "--seeded", 3, "--logprobs", 5, "--out", "run", "--quiet")
@@ -138,7 +138,6 @@ stages:
 """
 
 
-@pytest.mark.slow
 def test_a_study_replaces_tokens_while_it_samples(command: Command, tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(
         "name: Small\nsource: {generator: residue_search, args: {set: tiny}}\nanswer: {kind: integer}\n"
