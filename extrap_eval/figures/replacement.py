@@ -90,8 +90,8 @@ def _along(axes: Axes, places: pd.DataFrame) -> list[Any]:
     for i, (at, style) in enumerate(styles.items()):
         line = places[places["at"] == at].sort_values("first")
         # Beside each other, so that no interval hides another.
-        shift = (i - (count - 1) / 2) * 1.8 / max(count - 1, 1)
-        x = 50 * (line["first"] + line["last"]).to_numpy(float) + shift
+        first, last = (100 * line[name].to_numpy(float) for name in ("first", "last"))
+        x = (first + last) / 2 + (i - (count - 1) / 2) * 0.1 * (last - first)
         value, low, high = (100 * line[name].to_numpy(float) for name in ("value", "low", "high"))
         axes.vlines(x, low, high, color=style.colour, linewidth=0.9, gid=f"{at} interval")
         axes.plot(x, value, color=style.colour, marker=style.marker, gid=str(at), linewidth=0.9)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
-
 from extrap_eval.sampling.following import stored_traces
 from extrap_eval.steps.replacement import replacement_table
 from extrap_eval.steps.verification import judgement_table
@@ -32,7 +30,8 @@ def test_judged_and_replaced_end_to_end(command: Command, vllm_server: EngineSer
     assert len(table) == rows["gap"]["judgements"]
     assert rows["unreadable"]["value"] < 0.1
     assert rows["right accepted"]["value"] > 0.8
-    assert rows["balanced accuracy"]["low"] <= rows["balanced accuracy"]["value"] <= rows["balanced accuracy"]["high"]
+    # This model hardly ever concludes something wrong here, and without any there is no gap.
+    assert (rows["gap"]["value"] is None) == bool(table["right"].all())
 
     asked = command("verify", "run", "--answers", 2, "--replicates", 1, "--answer-tokens", 200, *served)
     assert asked.returncode == 0, asked.stderr  # the chat form runs as well, though this model cannot follow it
@@ -55,7 +54,7 @@ def test_judged_and_replaced_end_to_end(command: Command, vllm_server: EngineSer
         assert places["token"].tolist() == own
         end = set(run.sampling.stop_token_ids)
         assert not end & set(places["other"])
-    # Where the model is unsure, either token will do; the rest of the budget is what the completions may use.
+    # The rest of the budget is what the completions may use.
     lengths = [
         c.n_tokens + (c.prefix_tokens or 0) for c in run.completions(run.variants("replace")[0].answers, columns=[])
     ]
@@ -67,4 +66,3 @@ def test_judged_and_replaced_end_to_end(command: Command, vllm_server: EngineSer
         print(f"{at}: {100 * row['value']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}] points")
     said = table.groupby("right")["said"].value_counts(normalize=True)
     print(said.to_string())
-    assert np.isfinite(rows["gap"]["value"])
