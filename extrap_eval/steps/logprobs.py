@@ -28,6 +28,7 @@ BINS = 20  # of relative position
 METRICS = ("entropy", "branching", "perplexity")
 PARTS = ("all", "correct", "incorrect")
 DIFFERENCE = "correct - incorrect"
+_LEAST = {"entropy": 0.0, "branching": 1.0, "perplexity": 1.0}  # no interval goes below what is possible
 
 
 def token_distributions(run: str | Path | Run) -> Iterator[tuple[Key, TokenDistributions]]:
@@ -235,13 +236,16 @@ def _row(
 ) -> dict[str, object]:
     there = ~np.isnan(kept)
     tokens = int(found.tokens[mask].sum())
+    low = float(estimate.low)
+    if part != DIFFERENCE and low < _LEAST[metric]:  # not for nan
+        low = min(_LEAST[metric], float(estimate.value))
     return {
         "model": found.model,
         "benchmark": found.benchmark,
         "part": part,
         "metric": metric,
         "value": float(estimate.value),
-        "low": float(estimate.low),
+        "low": low,
         "high": float(estimate.high),
         "traces": int(there.sum()),
         "problems": int(there.any(axis=1).sum()),

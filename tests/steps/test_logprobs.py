@@ -189,3 +189,26 @@ def test_prompts_that_nobody_knows_are_refused(tmp_path: Path) -> None:
         writer.append([completion("p0", 0)])
     with pytest.raises(UserError, match=r"the prompt of p0 is not known \(an import\)"):
         plan_second_pass(run)
+
+
+def test_no_interval_goes_below_what_is_possible(tmp_path: Path) -> None:
+    """Where all problems agree, as on tokens of which the model is sure, the bound alone would."""
+    run = scored_run(tmp_path / "run", [[Said(20, [(10, "7")])] for _ in range(5)])
+    variant, _ = run.put_variant("logprobs", {"top_logprobs": 2}, {"samples": 1, "again": 0})
+    sure = condense(np.zeros(20), np.tile([0.0, -np.inf], (20, 1)))
+    with run.writer(variant.name) as writer:
+        writer.append(
+            [
+                Completion(
+                    *row.key, variant.name, token_ids=row.token_ids, finish_reason="length",
+                    step=0, replicate=0, prefix_tokens=0, distributions=sure,
+                )
+                for row in run.completions()
+            ]
+        )  # fmt: skip
+    table = distribution_table([run]).set_index(["part", "metric"])
+    for metric, least in (("entropy", 0), ("branching", 1), ("perplexity", 1)):
+        row = table.loc["all", metric]
+        assert (row["low"], row["value"]) == (least, least)
+        assert row["high"] > least
+    assert (position_table([run])["low"].dropna() >= 0).all()
