@@ -20,6 +20,7 @@ for model in ${MODELS:-residue-explorer residue-stopper}; do
     extrap-eval force "$run" --n 4 --replicates 2 --extensions 3 --answers-after 0,1,2,3 --extension-tokens 512 \
         --thinking-tokens 4096 --answer-tokens 256 --audit-figure "$here/wait_${name#residue-}.png" "$@"
     extrap-eval plot "$run" --figure outcomes -o "$here/outcomes_${name#residue-}.png"
+    extrap-eval logprobs "$run" --n 8 --logprobs 20 --figure "$here/entropy_${name#residue-}.png" "$@"
 done
 extrap-eval table "${paths[@]}" --csv > "$here/table.csv"
 extrap-eval plot "${paths[@]}" -o "$here/budget.png"
