@@ -114,7 +114,7 @@ def weights_of(model: str, card: ModelCard) -> str | None:
     from extrap_eval.reference_models import located
 
     folder = Path(model).expanduser()
-    if folder.is_dir():
+    if (folder / "config.json").is_file():  # and not a run, say, that has the model's name
         return str(folder)
     return located(card.hf_id) if card.hf_id else None
 
