@@ -248,7 +248,11 @@ def effect_table(
 
 def _tables(run: Run, variants: Sequence[str] | None) -> dict[str, pd.DataFrame]:
     """The tables of variants that have a position at all, by what they are called."""
-    names = [variant.name for variant in run.variants(KIND)] if variants is None else list(variants)
+    from extrap_eval.sampling.replacement import BY_ENTROPY, EVERYWHERE
+
+    order = (*BY_ENTROPY, *EVERYWHERE)
+    known = sorted(run.variants(KIND), key=lambda variant: order.index(variant.settings["at"]))
+    names = [variant.name for variant in known] if variants is None else list(variants)
     if not names:
         raise UserError(f"{run.path}: nothing of kind {KIND} yet: run extrap-eval replace {run.path}")
     tables = {name: replacement_table(run, name) for name in names}

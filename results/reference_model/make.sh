@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything in this folder, measured anew: two models on 60 problems that they never saw, 32 samples each, probes and
-# forced "Wait" on the first four of them. Two hours on two CPU cores, half of that with vLLM:
+# forced "Wait" on the first four of them. Three hours on two CPU cores, half of that with vLLM:
 #   results/reference_model/make.sh --engine vllm --engine-python VLLM_ENVIRONMENT/bin/python
 # Arguments go to every command that samples; runs are kept in $RUNS (default: runs) and go on where they were.
 # $MODELS (default: the shipped cards) may name other cards: one whose hf_id is the folder of weights just trained.
@@ -21,6 +21,11 @@ for model in ${MODELS:-residue-explorer residue-stopper}; do
         --thinking-tokens 4096 --answer-tokens 256 --audit-figure "$here/wait_${name#residue-}.png" "$@"
     extrap-eval plot "$run" --figure outcomes -o "$here/outcomes_${name#residue-}.png"
     extrap-eval logprobs "$run" --n 8 --logprobs 20 --figure "$here/entropy_${name#residue-}.png" "$@"
+    # Asked in the models' own words, since they know no others.
+    extrap-eval verify "$run" --mode thought --text 'Wait, check {answer}.' --yes 'Good\.\n\n' --no 'need \d+\.\n\n' \
+        --pick first --answer-tokens 96 --figure "$here/verify_${name#residue-}.png" "$@"
+    extrap-eval replace "$run" --n 2 --positions 2 --replicates 2 --answer-tokens 1024 \
+        --figure "$here/replace_${name#residue-}.png" "$@"
 done
 extrap-eval table "${paths[@]}" --csv > "$here/table.csv"
 extrap-eval plot "${paths[@]}" -o "$here/budget.png"
