@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ pytestmark = pytest.mark.engine  # its servers are asked for by name
 TOP = 20
 
 
-@pytest.fixture(params=["vllm", "sglang"])
-def server(request: pytest.FixtureRequest) -> EngineServer:
-    found: EngineServer = request.getfixturevalue(f"{request.param}_server")
-    return found
+@pytest.fixture(scope="module", params=["vllm", "sglang"])
+def server(request: pytest.FixtureRequest) -> Iterator[EngineServer]:
+    """One after the other, so that neither takes the other's processor time."""
+    found: EngineServer = request.getfixturevalue(f"{request.param}_process")
+    yield found
+    found.kill()
 
 
 def arguments(server: EngineServer, out: str, *more: str) -> list[str]:
