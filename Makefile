@@ -29,10 +29,11 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 -m 'not perf and not engine'
+	$(BIN)/pytest -m 'engine and not perf'
 
 quick: $(VENV)/.test
-	$(BIN)/pytest -q -n auto --dist loadgroup -m 'not perf and not engine and not slow'
+	$(BIN)/pytest -q -n auto -m 'not perf and not engine and not slow'
 
 perf: $(VENV)/.test
 	$(BIN)/pytest -m 'perf and not engine' -s tests/perf

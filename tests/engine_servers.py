@@ -3,8 +3,8 @@
 ``EXTRAP_EVAL_VLLM`` names the vllm executable and ``EXTRAP_EVAL_SGLANG`` the python that has sglang (defaults:
 ``.venv-vllm/bin/vllm`` and ``.venv-sglang/bin/python``, which ``.ci/install_vllm_cpu.sh .venv-vllm`` and
 ``.ci/install_sglang_cpu.sh .venv-sglang`` make). A server serves one test file, on one core, and ends with it, because
-even idle it keeps that core busy. A test that needs one is marked ``engine`` by itself, and all tests so marked go to
-the same xdist worker.
+even idle it keeps that core busy. A test that needs one is marked ``engine`` by itself; tests so marked run one after
+the other (``make test``).
 """
 
 from __future__ import annotations
@@ -235,10 +235,6 @@ def sglang_server(sglang_process: EngineServer) -> EngineServer:
     return _alive(sglang_process)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if {"vllm_server", "sglang_server"} & set(getattr(item, "fixturenames", ())):
-            item.add_marker("engine")
-        if item.get_closest_marker("engine"):
-            item.add_marker(pytest.mark.xdist_group("servers"))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if {"vllm_server", "sglang_server"} & set(getattr(item, "fixturenames", ())):
+        item.add_marker("engine")

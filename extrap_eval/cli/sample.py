@@ -84,11 +84,12 @@ def sample(
         _print_dry_run(plan, path, json_, _servers(plan, choice, nodes))
         return
     silent = json_ or quiet
-    if path.exists() and not (run := prepare_run(plan, path)).missing():  # which needs no engine
-        _finish(run, SamplingReport(0, 0, 0.0, (), (), gave_up=False), json_)
+    begun = prepare_run(plan, path) if path.exists() else None
+    if begun is not None and not begun.missing():  # which needs no engine
+        _finish(begun, SamplingReport(0, 0, 0.0, (), (), gave_up=False), json_)
         return
     engine, in_flight = choice.open(plan, path, say=sayer(silent))
-    run = prepare_run(plan, path)
+    run = begun or prepare_run(plan, path)
     _warn_of_golds(plan)
     with progress_line(f"{plan.model.name} on {plan.benchmark.name}", silent=silent) as progress:
         report = sample_step(plan, run, engine, concurrency=in_flight, seed=choice.seeded, progress=progress)

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-_ASKED = (
-    "<|im_start|>user\nYou will be given a math problem. Solve the problem step by step. Output your final answer in "
-    "the form of \\boxed{{your answer}}. Problem: Find the integer n with 0 <= n <= 999 such that {}.<|im_end|>\n"
-    "<|im_start|>assistant\n<think>\n"
+QUESTION = (
+    "<|im_start|>user\nFind the integer n with 0 <= n <= 999 such that n mod 31 = 4, n mod 7 = 3 and n mod 13 = 5."
+    "<|im_end|>\n<|im_start|>assistant\n<think>\n"
 )
-QUESTION = _ASKED.format("n mod 12 = 9, n mod 7 = 1 and n mod 13 = 0")  # 5 of 6 are done within 2000 tokens
-ENDLESS = _ASKED.format("n mod 31 = 4, n mod 7 = 3 and n mod 13 = 5")  # no such n: searched for on and on
+# In the words that it was trained with, unlike the other one: on that it goes on without end, on this it soon ends.
+SOLVABLE = (
+    "<|im_start|>user\nYou will be given a math problem. Solve the problem step by step. Output your final answer in "
+    "the form of \\boxed{your answer}. Problem: Find the integer n with 0 <= n <= 999 such that n mod 12 = 9, "
+    "n mod 7 = 1 and n mod 13 = 0.<|im_end|>\n<|im_start|>assistant\n<think>\n"
+)
 
 
 @pytest.fixture(scope="session")

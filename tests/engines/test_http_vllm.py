@@ -16,14 +16,13 @@ from extrap_eval.engines.base import EngineError, GenerationRequest
 from extrap_eval.engines.http import HttpEngine
 from extrap_eval.errors import UserError
 from tests.engine_servers import VllmServer
-from tests.engines.conftest import ENDLESS, QUESTION
+from tests.engines.conftest import QUESTION, SOLVABLE
 
 
 @pytest.fixture(scope="module")
-def long(tokenizer: Any) -> GenerationRequest:
-    """A request that runs for thousands of tokens."""
-    endless = np.array(tokenizer.encode(ENDLESS, add_special_tokens=False), dtype=np.int32)
-    return GenerationRequest(endless, 3500, temperature=0.0)
+def long(prompt: np.ndarray) -> GenerationRequest:
+    """A request that runs for thousands of tokens: greedy, this model searches on and on."""
+    return GenerationRequest(prompt, 3500, temperature=0.0)
 
 
 @pytest.fixture
@@ -91,11 +90,12 @@ async def test_a_stop_string_ends_it_without_a_stop_token(
     assert (got.finish_reason, got.stop_token_id) == ("stop", None)
 
 
-async def test_the_end_token_is_kept(engine: HttpEngine, tokenizer: Any, prompt: np.ndarray) -> None:
-    requests = [GenerationRequest(prompt, 2500) for _ in range(12)]
+async def test_the_end_token_is_kept(engine: HttpEngine, tokenizer: Any) -> None:
+    solvable = np.array(tokenizer.encode(SOLVABLE, add_special_tokens=False), dtype=np.int32)
+    requests = [GenerationRequest(solvable, 2500) for _ in range(12)]
     answers = await asyncio.gather(*map(engine.generate, requests))
     finished = [got for got in answers if got.finish_reason == "stop"]
-    assert finished  # most do
+    assert finished  # about 85 % do
     for got in finished:
         assert got.stop_token_id == got.token_ids[-1] == tokenizer.eos_token_id
         assert tokenizer.eos_token_id not in got.token_ids[:-1]

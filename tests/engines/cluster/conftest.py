@@ -60,5 +60,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "cluster" in getattr(item, "fixturenames", ()):
             item.add_marker("engine")
-            item.add_marker(pytest.mark.xdist_group("servers"))
             item.add_marker(pytest.mark.timeout(1800))  # servers start several times in some, on two busy cores
