@@ -22,9 +22,9 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 async def watched(
     engine: HttpEngine, requests: list[GenerationRequest], look: Callable[[], Awaitable[None]]
 ) -> list[Generation]:
-    """All completions; ``look`` is called about twice a second meanwhile."""
+    """All completions; ``look`` is called some times a second meanwhile."""
     tasks = [asyncio.create_task(engine.generate(request)) for request in requests]
-    while (await asyncio.wait(tasks, timeout=0.5))[1]:
+    while (await asyncio.wait(tasks, timeout=0.2))[1]:
         await look()
     return [task.result() for task in tasks]
 
@@ -106,7 +106,7 @@ async def test_a_server_without_counters_shows_what_the_client_knows(
         async def look() -> None:
             seen.extend(engine.replicas())
 
-        await watched(engine, [GenerationRequest(prompt, 300) for _ in range(8)], look)
+        await watched(engine, [GenerationRequest(prompt, 2500) for _ in range(8)], look)
         (after,) = engine.replicas()
     assert max(work.in_flight for work in seen) == 8
     assert {(work.running, work.waiting, work.tokens_per_second, work.cache_used) for work in seen} == {(None,) * 4}
