@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from extrap_eval.cli.table import BUDGETS_HELP, PICK_HELP, REGION_HELP, Pick, Region, Votes, parse_ints
+from extrap_eval.cli.table import BUDGETS_HELP, Pick, PickOption, Region, RegionOption, Votes, parse_ints
 from extrap_eval.cli.terminal import records
 from extrap_eval.errors import UserError
 
@@ -41,8 +41,8 @@ def compare(
             "sampling."
         ),
     ] = None,
-    region: Annotated[Region, typer.Option(help=REGION_HELP)] = Region.anywhere,
-    pick: Annotated[Pick, typer.Option(help=PICK_HELP)] = Pick.last,
+    region: RegionOption = Region.anywhere,
+    pick: PickOption = Pick.last,
     votes: Annotated[
         Votes, typer.Option(help="maj@k: a sample without an answer abstains, or votes with its like as one class.")
     ] = Votes.abstain,

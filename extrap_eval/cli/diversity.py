@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from extrap_eval.cli.table import BUDGETS_HELP, KS_HELP, PICK_HELP, REGION_HELP, Pick, Region, parse_ints
+from extrap_eval.cli.table import BUDGETS_HELP, KS_HELP, Pick, PickOption, Region, RegionOption, parse_ints
 from extrap_eval.cli.terminal import records
 from extrap_eval.errors import UserError
 
@@ -30,8 +30,8 @@ def diversity(
     budgets: Annotated[str | None, typer.Option(help=f"For the attempts. {BUDGETS_HELP}")] = None,
     pattern: Annotated[str | None, typer.Option(help=PATTERN_HELP)] = None,
     n: Annotated[int | None, typer.Option(min=1, help="Use only the first n samples of every problem.")] = None,
-    region: Annotated[Region, typer.Option(help=REGION_HELP)] = Region.anywhere,
-    pick: Annotated[Pick, typer.Option(help=PICK_HELP)] = Pick.last,
+    region: RegionOption = Region.anywhere,
+    pick: PickOption = Pick.last,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level.")] = 0.95,
     figure: Annotated[
         Path | None, typer.Option(help="Draw both against samples and tokens into this .png, .svg or .pdf.")

@@ -19,10 +19,17 @@ if TYPE_CHECKING:
     from extrap_eval.steps.following import FollowPlan, FollowReport
     from extrap_eval.store import Run
 
-N_HELP = "The first so many samples of every problem [default: all of the run]."
-TEMPERATURE_HELP = "Instead of the traces'."
-VARIANT_HELP = "Show this variant, whatever the other options say; nothing is asked."
+_DRAWN_HELP = "Instead of the traces'."
 
+Samples = Annotated[
+    int | None, typer.Option(min=1, help="The first so many samples of every problem [default: all of the run].")
+]
+Temperature = Annotated[float | None, typer.Option(help=_DRAWN_HELP)]
+TopP = Annotated[float | None, typer.Option(help=_DRAWN_HELP)]
+TopK = Annotated[int | None, typer.Option(help=_DRAWN_HELP)]
+VariantOption = Annotated[
+    str | None, typer.Option(help="Show this variant, whatever the other options say; nothing is asked.")
+]
 Weights = Annotated[
     str | None, typer.Option(help="Folder or hub id of the weights, for engines that load them [default: the card's].")
 ]

@@ -10,13 +10,15 @@ import typer
 
 from extrap_eval.cli.engine_options import EngineChoice, with_engine_options
 from extrap_eval.cli.following import (
-    N_HELP,
-    TEMPERATURE_HELP,
-    VARIANT_HELP,
     DryRun,
     Json,
     Quiet,
+    Samples,
+    Temperature,
     TokenizerOption,
+    TopK,
+    TopP,
+    VariantOption,
     Weights,
 )
 
@@ -74,13 +76,13 @@ def force(
             "blank line is lost; full-cap: every extension may use the whole cap again. Repeatable."
         ),
     ] = None,
-    n: Annotated[int | None, typer.Option(min=1, help=N_HELP)] = None,
-    temperature: Annotated[float | None, typer.Option(help=TEMPERATURE_HELP)] = None,
-    top_p: Annotated[float | None, typer.Option(help=TEMPERATURE_HELP)] = None,
-    top_k: Annotated[int | None, typer.Option(help=TEMPERATURE_HELP)] = None,
+    n: Samples = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
     figure: Annotated[Path | None, typer.Option(help="Draw accuracy against tokens into this file.")] = None,
     audit_figure: Annotated[Path | None, typer.Option(help="Draw the Wait audit into this file.")] = None,
-    variant: Annotated[str | None, typer.Option(help=VARIANT_HELP)] = None,
+    variant: VariantOption = None,
     tokenizer: TokenizerOption = None,
     weights: Weights = None,
     dry_run: DryRun = False,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from extrap_eval.cli.table import PICK_HELP, REGION_HELP, Pick, Region, parse_ints
+from extrap_eval.cli.table import Pick, PickOption, Region, RegionOption, parse_ints
 from extrap_eval.cli.terminal import records
 from extrap_eval.errors import UserError
 
@@ -44,8 +44,8 @@ def lengths(
     ] = None,
     n: Annotated[int | None, typer.Option(min=1, help="Use only the first n samples of every problem.")] = None,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level.")] = 0.95,
-    region: Annotated[Region, typer.Option(help=REGION_HELP)] = Region.anywhere,
-    pick: Annotated[Pick, typer.Option(help=PICK_HELP)] = Pick.last,
+    region: RegionOption = Region.anywhere,
+    pick: PickOption = Pick.last,
     figure: Annotated[Path | None, typer.Option(help="Draw the histograms into this .png, .svg or .pdf.")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="The lengths as tidy CSV on stdout.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="All tables as one JSON object on stdout.")] = False,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from extrap_eval.cli.engine_options import EngineChoice, with_engine_options
-from extrap_eval.cli.following import N_HELP, DryRun, Quiet, TokenizerOption, Weights
+from extrap_eval.cli.following import DryRun, Quiet, Samples, TokenizerOption, Weights
 from extrap_eval.cli.terminal import records
 from extrap_eval.errors import UserError
 
@@ -29,7 +29,7 @@ def logprobs(
             help="Of so many most probable tokens, where completions are read again [default: as before, at first 20].",
         ),
     ] = None,
-    n: Annotated[int | None, typer.Option(min=1, help=N_HELP)] = None,
+    n: Samples = None,
     again: Annotated[
         bool,
         typer.Option("--again", help="Read completions again that came with log-probabilities, and compare the two."),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from extrap_eval.cli.table import BUDGETS_HELP, KS_HELP, PICK_HELP, REGION_HELP, Pick, Region, parse_ints
+from extrap_eval.cli.table import BUDGETS_HELP, KS_HELP, Pick, PickOption, Region, RegionOption, parse_ints
 
 
 class FigureKind(StrEnum):
@@ -50,8 +50,8 @@ def plot(
     budgets: Annotated[str | None, typer.Option(help=BUDGETS_HELP)] = None,
     ks: Annotated[str | None, typer.Option("--k", help=KS_HELP)] = None,
     n: Annotated[int | None, typer.Option(min=1, help="Use only the first n samples of every problem.")] = None,
-    region: Annotated[Region, typer.Option(help=REGION_HELP)] = Region.anywhere,
-    pick: Annotated[Pick, typer.Option(help=PICK_HELP)] = Pick.last,
+    region: RegionOption = Region.anywhere,
+    pick: PickOption = Pick.last,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level of the bands.")] = 0.95,
     variant: Annotated[
         str | None, typer.Option(help="Which variant of probes or extensions, where a run has several.")

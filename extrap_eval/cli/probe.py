@@ -12,13 +12,15 @@ import typer
 from extrap_eval.cli.engine_options import EngineChoice, with_engine_options
 from extrap_eval.cli.episodes import CAP_HELP, MIN_STEPS_HELP, PHRASES_HELP, parse_phrases
 from extrap_eval.cli.following import (
-    N_HELP,
-    TEMPERATURE_HELP,
-    VARIANT_HELP,
     DryRun,
     Json,
     Quiet,
+    Samples,
+    Temperature,
     TokenizerOption,
+    TopK,
+    TopP,
+    VariantOption,
     Weights,
 )
 from extrap_eval.errors import UserError
@@ -42,7 +44,7 @@ def probe(
     at: Annotated[
         At, typer.Option(help="episodes: after every group of episodes; budgets: after so many tokens.")
     ] = At.episodes,
-    n: Annotated[int | None, typer.Option(min=1, help=N_HELP)] = None,
+    n: Samples = None,
     replicates: Annotated[int, typer.Option(min=1, help="Answers to each probe.")] = 8,
     answer_tokens: Annotated[int, typer.Option(min=1, help="Cap on the tokens of an answer.")] = 4096,
     group_size: Annotated[
@@ -77,9 +79,9 @@ def probe(
             help="In the table, where an answer has no box, count the last one in the thought, as MRT's code does.",
         ),
     ] = False,
-    temperature: Annotated[float | None, typer.Option(help=TEMPERATURE_HELP)] = None,
-    top_p: Annotated[float | None, typer.Option(help=TEMPERATURE_HELP)] = None,
-    top_k: Annotated[int | None, typer.Option(help=TEMPERATURE_HELP)] = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
     baseline: Annotated[
         Path | None, typer.Option(help="Run of a model that answers the bare problem: its pass@k beside the probes.")
     ] = None,
@@ -87,7 +89,7 @@ def probe(
         int | None, typer.Option(min=1, help="Traces of 1..BINS, BINS+1..2·BINS, … episodes apart [default: together].")
     ] = None,
     figure: Annotated[Path | None, typer.Option(help="Draw the probes into this .png, .svg or .pdf.")] = None,
-    variant: Annotated[str | None, typer.Option(help=VARIANT_HELP)] = None,
+    variant: VariantOption = None,
     tokenizer: TokenizerOption = None,
     weights: Weights = None,
     dry_run: DryRun = False,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from extrap_eval.cli.table import BUDGETS_HELP, PICK_HELP, REGION_HELP, Pick, Region, parse_ints
+from extrap_eval.cli.table import BUDGETS_HELP, Pick, PickOption, Region, RegionOption, parse_ints
 from extrap_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def quality(
         float, typer.Option(min=0.0, max=1.0, help="3-gram redundancy beyond which a completion is redundant.")
     ] = 0.31,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level.")] = 0.95,
-    region: Annotated[Region, typer.Option(help=REGION_HELP)] = Region.anywhere,
-    pick: Annotated[Pick, typer.Option(help=PICK_HELP)] = Pick.last,
+    region: RegionOption = Region.anywhere,
+    pick: PickOption = Pick.last,
     figure: Annotated[Path | None, typer.Option(help="Draw all measures into this .png, .svg or .pdf.")] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Tidy CSV on stdout.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Tidy records as JSON on stdout.")] = False,

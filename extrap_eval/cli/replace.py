@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from extrap_eval.cli.engine_options import EngineChoice, with_engine_options
-from extrap_eval.cli.following import (
-    N_HELP,
-    TEMPERATURE_HELP,
-    DryRun,
-    Json,
-    Quiet,
-    TokenizerOption,
-    Weights,
-)
+from extrap_eval.cli.following import DryRun, Json, Quiet, Samples, Temperature, TokenizerOption, TopK, TopP, Weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,10 +45,10 @@ def replace(
     answer_tokens: Annotated[
         int | None, typer.Option(min=1, help="Cap on the tokens that follow [default: what is left of the budget].")
     ] = None,
-    n: Annotated[int | None, typer.Option(min=1, help=N_HELP)] = None,
-    temperature: Annotated[float | None, typer.Option(help=TEMPERATURE_HELP)] = None,
-    top_p: Annotated[float | None, typer.Option(help=TEMPERATURE_HELP)] = None,
-    top_k: Annotated[int | None, typer.Option(help=TEMPERATURE_HELP)] = None,
+    n: Samples = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
     bins: Annotated[int, typer.Option(min=1, help="Parts of the trace in the figure and in the JSON.")] = 5,
     figure: Annotated[Path | None, typer.Option(help="Draw the differences into this .png, .svg or .pdf.")] = None,
     variant: Annotated[

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from extrap_eval.cli.table import BUDGETS_HELP, PICK_HELP, REGION_HELP, Pick, Region, parse_ints
+from extrap_eval.cli.table import BUDGETS_HELP, Pick, PickOption, Region, RegionOption, parse_ints
 
 
 def report(
@@ -25,8 +25,8 @@ def report(
     budgets: Annotated[str | None, typer.Option(help=BUDGETS_HELP)] = None,
     n: Annotated[int | None, typer.Option(min=1, help="Use only the first n samples of every problem.")] = None,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level of bands and intervals.")] = 0.95,
-    region: Annotated[Region, typer.Option(help=REGION_HELP)] = Region.anywhere,
-    pick: Annotated[Pick, typer.Option(help=PICK_HELP)] = Pick.last,
+    region: RegionOption = Region.anywhere,
+    pick: PickOption = Pick.last,
     title: Annotated[str | None, typer.Option(help="Title of the page [default: the names of the models].")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress line.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="What was written, as JSON on stdout.")] = False,

@@ -10,7 +10,7 @@ import typer
 
 from extrap_eval.cli.engine_options import EngineChoice, with_engine_options
 from extrap_eval.cli.episodes import MIN_STEPS_HELP, PHRASES_HELP, parse_phrases
-from extrap_eval.cli.following import N_HELP, TEMPERATURE_HELP, DryRun, Json, Quiet, TokenizerOption, Weights
+from extrap_eval.cli.following import DryRun, Json, Quiet, Samples, Temperature, TokenizerOption, TopK, TopP, Weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,10 +46,10 @@ def slide(
     ] = None,
     phrases: Annotated[str | None, typer.Option(help=PHRASES_HELP)] = None,
     min_steps: Annotated[int | None, typer.Option(min=1, help=MIN_STEPS_HELP)] = None,
-    n: Annotated[int | None, typer.Option(min=1, help=N_HELP)] = None,
-    temperature: Annotated[float | None, typer.Option(help=TEMPERATURE_HELP)] = None,
-    top_p: Annotated[float | None, typer.Option(help=TEMPERATURE_HELP)] = None,
-    top_k: Annotated[int | None, typer.Option(help=TEMPERATURE_HELP)] = None,
+    n: Samples = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
     figure: Annotated[Path | None, typer.Option(help="Draw accuracy against total tokens into this file.")] = None,
     tokenizer: TokenizerOption = None,
     weights: Weights = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from extrap_eval.cli.table import PICK_HELP, REGION_HELP, Pick, Region
+from extrap_eval.cli.table import Pick, PickOption, Region, RegionOption
 from extrap_eval.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def summary(
     tolerance: Annotated[
         float, typer.Option(help="Points by which pass@1 may grow beyond the saturation budget.")
     ] = 1.0,
-    region: Annotated[Region, typer.Option(help=REGION_HELP)] = Region.anywhere,
-    pick: Annotated[Pick, typer.Option(help=PICK_HELP)] = Pick.last,
+    region: RegionOption = Region.anywhere,
+    pick: PickOption = Pick.last,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level.")] = 0.95,
     csv: Annotated[bool, typer.Option("--csv", help="Tidy CSV on stdout.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="A list of report cards as JSON on stdout.")] = False,

@@ -18,10 +18,6 @@ BUDGETS_HELP = "Budgets in completion tokens, comma-separated [default: the benc
 KS_HELP = "k of pass@k and maj@k, comma-separated [default: powers of two up to n]."
 
 
-REGION_HELP = "Where a box counts: anywhere, or only after the thought has ended."
-PICK_HELP = "Which of the boxes within the budget is the answer."
-
-
 class Region(StrEnum):
     anywhere = "anywhere"
     after_think = "after_think"
@@ -30,6 +26,12 @@ class Region(StrEnum):
 class Pick(StrEnum):
     last = "last"
     first = "first"
+
+
+RegionOption = Annotated[
+    Region, typer.Option(help="Where a box counts: anywhere, or only after the thought has ended.")
+]
+PickOption = Annotated[Pick, typer.Option(help="Which of the boxes within the budget is the answer.")]
 
 
 class Votes(StrEnum):
@@ -43,8 +45,8 @@ def table(
     ks: Annotated[str | None, typer.Option("--k", help=KS_HELP)] = None,
     n: Annotated[int | None, typer.Option(min=1, help="Use only the first n samples of every problem.")] = None,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level.")] = 0.95,
-    region: Annotated[Region, typer.Option(help=REGION_HELP)] = Region.anywhere,
-    pick: Annotated[Pick, typer.Option(help=PICK_HELP)] = Pick.last,
+    region: RegionOption = Region.anywhere,
+    pick: PickOption = Pick.last,
     votes: Annotated[
         Votes, typer.Option(help="maj@k: a sample without an answer abstains, or votes with its like as one class.")
     ] = Votes.abstain,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from extrap_eval.cli.table import PICK_HELP, REGION_HELP, Pick, Region, parse_ints
+from extrap_eval.cli.table import Pick, PickOption, Region, RegionOption, parse_ints
 from extrap_eval.cli.terminal import records
 from extrap_eval.errors import UserError
 
@@ -30,8 +30,8 @@ def unsolvable(
         str | None,
         typer.Option(help="Take runs that differ in these, comma-separated: prompt, rule, sampling."),
     ] = None,
-    region: Annotated[Region, typer.Option(help=REGION_HELP)] = Region.anywhere,
-    pick: Annotated[Pick, typer.Option(help=PICK_HELP)] = Pick.last,
+    region: RegionOption = Region.anywhere,
+    pick: PickOption = Pick.last,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level.")] = 0.95,
     figure: Annotated[
         Path | None, typer.Option(help="Draw the sets into this .png, .svg or .pdf: Venn, or UpSet beyond three runs.")

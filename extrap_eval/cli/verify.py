@@ -10,12 +10,14 @@ import typer
 
 from extrap_eval.cli.engine_options import EngineChoice, with_engine_options
 from extrap_eval.cli.following import (
-    TEMPERATURE_HELP,
-    VARIANT_HELP,
     DryRun,
     Json,
     Quiet,
+    Temperature,
     TokenizerOption,
+    TopK,
+    TopP,
+    VariantOption,
     Weights,
 )
 
@@ -72,13 +74,13 @@ def verify(
     ] = 4,
     replicates: Annotated[int, typer.Option(min=1, help="Judgements of each answer.")] = 4,
     answer_tokens: Annotated[int, typer.Option(min=1, help="Cap on the tokens of a judgement.")] = 4096,
-    temperature: Annotated[float | None, typer.Option(help=TEMPERATURE_HELP)] = None,
-    top_p: Annotated[float | None, typer.Option(help=TEMPERATURE_HELP)] = None,
-    top_k: Annotated[int | None, typer.Option(help=TEMPERATURE_HELP)] = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
     figure: Annotated[
         Path | None, typer.Option(help="Draw verification against generation into this .png, .svg or .pdf.")
     ] = None,
-    variant: Annotated[str | None, typer.Option(help=VARIANT_HELP)] = None,
+    variant: VariantOption = None,
     tokenizer: TokenizerOption = None,
     weights: Weights = None,
     dry_run: DryRun = False,

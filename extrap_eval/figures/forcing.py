@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from extrap_eval.errors import UserError
 from extrap_eval.figures.style import (
     COLUMN,
     GREY,
@@ -18,6 +17,7 @@ from extrap_eval.figures.style import (
     log2_axis,
     model_styles,
     one_benchmark,
+    one_model,
     share_limits,
 )
 
@@ -138,9 +138,7 @@ def wait_bars(table: pd.DataFrame, *, width: float = COLUMN) -> Figure:
     from matplotlib.figure import Figure
 
     benchmark = one_benchmark(table)
-    models = list(table["model"].unique())
-    if len(models) > 1:
-        raise UserError(f"one figure shows the extensions of one model, not {', '.join(models)}: choose one")
+    model = one_model(table, "extensions")
     rows = table.sort_values("w")
     w = rows["w"].to_numpy(float)
     gained, lost, net, low, high = (
@@ -173,7 +171,7 @@ def wait_bars(table: pd.DataFrame, *, width: float = COLUMN) -> Figure:
         axes.set_xticks(w, [f"{int(each)}" for each in w])
         axes.set_xlabel("extension (above: mean tokens spent)")
         axes.set_ylabel("traces (%)")
-        axes.set_title(f"{models[0]}, {benchmark}", loc="left")
+        axes.set_title(f"{model}, {benchmark}", loc="left")
         figure.legend(loc="outside lower center", ncols=3, frameon=False)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")

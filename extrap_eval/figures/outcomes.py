@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from extrap_eval.errors import UserError
 from extrap_eval.figures.style import (
     COLUMN,
     GREY,
@@ -14,6 +13,7 @@ from extrap_eval.figures.style import (
     budget_label,
     log2_axis,
     one_benchmark,
+    one_model,
     training_budget,
     wrap_name,
 )
@@ -48,12 +48,10 @@ def outcome_bands(outcomes: pd.DataFrame, curves: pd.DataFrame, *, width: float 
     from matplotlib.patheffects import withStroke
 
     benchmark = one_benchmark(outcomes)
-    models = list(outcomes["model"].unique())
-    if len(models) > 1:
-        raise UserError(f"one figure shows the outcomes of one model, not {', '.join(models)}: choose one")
+    model = one_model(outcomes, "outcomes")
     shares = outcomes.pivot_table(index="budget", columns="outcome", values="fraction", aggfunc="sum", fill_value=0)
     shares = shares.reindex(columns=list(BANDS), fill_value=0.0).sort_index()
-    line = curves[(curves["model"] == models[0]) & (curves["metric"] == "pass@k") & (curves["k"] == 1)]
+    line = curves[(curves["model"] == model) & (curves["metric"] == "pass@k") & (curves["k"] == 1)]
     line = line.sort_values("budget")
     budgets = shares.index.to_numpy(float)
     with matplotlib.rc_context(RC):
@@ -118,7 +116,7 @@ def outcome_bands(outcomes: pd.DataFrame, curves: pd.DataFrame, *, width: float 
         figure.legend(
             handles=[drawn, *reversed(handles)],
             loc="outside right upper",
-            title=f"{wrap_name(models[0], 20)}\n{wrap_name(benchmark, 20)}",
+            title=f"{wrap_name(model, 20)}\n{wrap_name(benchmark, 20)}",
             frameon=False,
             handlelength=1.4,
             alignment="left",

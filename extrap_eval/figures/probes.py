@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from extrap_eval.errors import UserError
 from extrap_eval.figures.style import (
     COLUMN,
     GREY,
@@ -18,8 +17,9 @@ from extrap_eval.figures.style import (
     light_grid,
     model_styles,
     one_benchmark,
+    one_model,
     share_limits,
-    wrap_name,
+    title_above,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def probe_curves(
     from matplotlib.figure import Figure
 
     benchmark = one_benchmark(table)
-    model = _one_model(table)
+    model = one_model(table, "probes")
     bins = sorted({(int(a), int(b)) for a, b in zip(table["first"], table["last"], strict=True)})
     columns = min(len(bins), 3)
     rows = math.ceil(len(bins) / columns)
@@ -81,19 +81,11 @@ def probe_curves(
             axes.remove()
         share_limits(panels[0])
         handles = _token_handles(direct) if x == "tokens" else _vote_handles(table)
-        title = figure.suptitle(f"{model}, {benchmark}", x=0.01, ha="left", fontsize=8)
-        title.set_text(wrap_name(title.get_text(), int(width / 0.062)))
+        title_above(figure, f"{model}, {benchmark}", width)
         legend_below(figure, handles, 5)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
     return figure
-
-
-def _one_model(table: pd.DataFrame) -> str:
-    models = list(table["model"].unique())
-    if len(models) > 1:
-        raise UserError(f"one figure shows the probes of one model, not {', '.join(map(str, models))}: choose one")
-    return str(models[0])
 
 
 def _draw_tokens(axes: Axes, rows: pd.DataFrame, direct: pd.DataFrame | None) -> None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from extrap_eval.errors import UserError
 from extrap_eval.figures.style import (
     GREY,
     PAGE,
@@ -16,6 +15,8 @@ from extrap_eval.figures.style import (
     light_grid,
     model_styles,
     one_benchmark,
+    one_model,
+    title_above,
     wrap_name,
 )
 
@@ -37,17 +38,14 @@ def replacement_effects(table: pd.DataFrame, places: pd.DataFrame, *, width: flo
     from matplotlib.figure import Figure
 
     benchmark = one_benchmark(table)
-    models = list(table["model"].unique())
-    if len(models) > 1:
-        raise UserError(f"one figure shows the replaced tokens of one model, not {', '.join(models)}: choose one")
+    model = one_model(table, "replaced tokens")
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(width, 2.6), layout="constrained")
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.25))
         _kinds(left, table)
         handles = _along(right, places)
-        title = figure.suptitle(f"{models[0]}, {benchmark}", x=0.01, ha="left", fontsize=8)
-        title.set_text(wrap_name(title.get_text(), int(width / 0.062)))
+        title_above(figure, f"{model}, {benchmark}", width)
         legend_below(figure, handles, 5)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")

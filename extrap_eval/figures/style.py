@@ -122,6 +122,14 @@ def one_benchmark(table: pd.DataFrame) -> str:
     return str(names[0])
 
 
+def one_model(table: pd.DataFrame, what: str) -> str:
+    """The model a table is about; UserError where it is about several. ``what``: of it is shown."""
+    names = list(map(str, table["model"].unique()))
+    if len(names) > 1:
+        raise UserError(f"one figure shows the {what} of one model, not {', '.join(names)}: choose one")
+    return names[0]
+
+
 def training_budget(rows: pd.DataFrame) -> float:
     """The training budget of the model these rows are about, in tokens; infinite where none is known."""
     known = rows["training_budget"].dropna()
@@ -204,6 +212,11 @@ def settle_labels(figure: Figure, axes: Axes, labels: list[Annotation]) -> None:
     for label, y in zip(labels, placed, strict=True):
         label.xyann = (label.xyann[0], float(to_data.transform((window.x0, y))[1]))
     figure.set_layout_engine("none")
+
+
+def title_above(figure: Figure, text: str, width: float) -> None:
+    """A title over all panels of a figure ``width`` inches wide, from its left edge, in as many lines as it needs."""
+    figure.suptitle(wrap_name(text, int(width / 0.062)), x=0.01, ha="left", fontsize=8)
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], columns: int) -> None:

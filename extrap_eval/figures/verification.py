@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from extrap_eval.errors import UserError
-from extrap_eval.figures.style import GREY, PAGE, RC, TEXT, legend_below, light_grid, one_benchmark, wrap_name
+from extrap_eval.figures.style import (
+    GREY,
+    PAGE,
+    RC,
+    TEXT,
+    legend_below,
+    light_grid,
+    one_benchmark,
+    one_model,
+    title_above,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,17 +47,14 @@ def verification_against_generation(problems: pd.DataFrame, table: pd.DataFrame,
     from matplotlib.figure import Figure
 
     benchmark = one_benchmark(problems)
-    models = list(problems["model"].unique())
-    if len(models) > 1:
-        raise UserError(f"one figure shows the judgements of one model, not {', '.join(models)}: choose one")
+    model = one_model(problems, "judgements")
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(width, 2.9), layout="constrained")
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
         handles = _scatter(left, problems)
         _shares(right, table)
-        title = figure.suptitle(f"{models[0]}, {benchmark}", x=0.01, ha="left", fontsize=8)
-        title.set_text(wrap_name(title.get_text(), int(width / 0.062)))
+        title_above(figure, f"{model}, {benchmark}", width)
         legend_below(figure, handles, 4)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
@@ -93,8 +99,7 @@ def _scatter(axes: Axes, problems: pd.DataFrame) -> list[Any]:
     axes.set_xlabel("generation: pass@1 of the problem (%)")
     axes.set_ylabel("verification (%)")
     axes.set_title("one mark per problem, larger for several", loc="left", fontsize=TEXT, color=GREY)
-    axes.grid(color="0.9", linewidth=0.5)
-    axes.set_axisbelow(True)
+    light_grid(axes, "both")
     return handles
 
 

@@ -27,3 +27,8 @@ def pass_at_k(correct_counts: npt.ArrayLike, n: int, k: int) -> np.ndarray:
     log_fail[1 : n - k + 1] = np.cumsum(np.log1p(-k / factors[: n - k]))
     table: np.ndarray = -np.expm1(log_fail)
     return table[counts.astype(np.int64)]
+
+
+def powers_of_two(most: int) -> list[int]:
+    """1, 2, 4, … up to ``most``: the k that are shown where none are named."""
+    return [2**i for i in range(most.bit_length())]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from extrap_eval.errors import UserError
+from extrap_eval.steps import outcomes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,12 +114,13 @@ def judged_answers(run: Run, variant: Variant) -> dict[tuple[str, str | None], t
     """Verdict and class (-1 for none) of every answer that the layer of a variant knows, by problem; the answers of the
     rollouts are among them. No answer (None) is known as well.
     """
-    answers = run.layer(answer_stage(variant)).answers()
-    columns = (answers[name].tolist() for name in ("problem_id", "answer", "verdict", "class_id"))
+    ids = [problem.id for problem in run.problems()]
     known: dict[tuple[str, str | None], tuple[str, int]] = {
-        (id, answer): (verdict, number) for id, answer, verdict, number in zip(*columns, strict=True)
+        (id, answer): judged
+        for id, answers in outcomes.judged_answers(run.layer(answer_stage(variant)), ids).items()
+        for answer, judged in answers.items()
     }
-    return known | {(problem.id, None): (NO_ANSWER, -1) for problem in run.problems()}
+    return known | {(id, None): (NO_ANSWER, -1) for id in ids}
 
 
 def answer_within(timeline: Timeline, tokens: int) -> str | None:

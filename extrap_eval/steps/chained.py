@@ -12,7 +12,7 @@ import numpy as np
 from extrap_eval.errors import UserError
 from extrap_eval.metrics import efficiency, intervals
 from extrap_eval.metrics.majk import class_counts, maj_at_k_many
-from extrap_eval.metrics.passk import pass_at_k
+from extrap_eval.metrics.passk import pass_at_k, powers_of_two
 from extrap_eval.metrics.traces import of_problems, trace_mean
 from extrap_eval.scoring.timeline import AnswerRule
 from extrap_eval.steps.curves import run_names
@@ -100,7 +100,7 @@ def cap_table(
     """
     import pandas as pd
 
-    chosen = [2**i for i in range(found.n.bit_length())] if ks is None else sorted(set(ks))
+    chosen = powers_of_two(found.n) if ks is None else sorted(set(ks))
     if not chosen or not 1 <= chosen[0] <= chosen[-1] <= found.n:
         raise UserError(f"{found.model}: --k: {chosen} is not in 1..{found.n}, the samples per problem")
     draws = intervals.resamples(len(found.problem_ids), resamples, seed)

@@ -13,6 +13,7 @@ from extrap_eval.errors import UserError
 from extrap_eval.metrics import intervals
 from extrap_eval.metrics.extrapolation import Gain, gain
 from extrap_eval.metrics.majk import VotePolicy
+from extrap_eval.metrics.passk import powers_of_two
 from extrap_eval.scoring.outcomes import OUTCOMES
 from extrap_eval.scoring.timeline import AnswerRule
 from extrap_eval.steps.outcomes import (
@@ -56,7 +57,7 @@ def curve(
 
     found = outcomes(run, budgets, layer, rule, n=n)
     if ks is None:
-        ks = [2**i for i in range(found.n.bit_length())]
+        ks = powers_of_two(found.n)
     for k in ks:
         if not 1 <= k <= found.n:
             raise UserError(
@@ -101,11 +102,15 @@ def curves(runs: Sequence[str | Path | Run], **options: Any) -> pd.DataFrame:
     """
     import pandas as pd
 
+    return pd.concat([curve(run, **options).assign(model=name) for name, run in named(runs)], ignore_index=True)
+
+
+def named(runs: Sequence[str | Path | Run]) -> list[tuple[str, Run]]:
+    """Runs with their ``run_names``. Raises UserError without any."""
     found = [as_run(run) for run in runs]
     if not found:
         raise UserError("no run was given: name at least one run directory")
-    tables = [curve(run, **options).assign(model=name) for run, name in zip(found, run_names(found), strict=True)]
-    return pd.concat(tables, ignore_index=True)
+    return list(zip(run_names(found), found, strict=True))
 
 
 def outcome_table(

@@ -11,6 +11,7 @@ import numpy as np
 from extrap_eval.errors import UserError
 from extrap_eval.metrics import intervals
 from extrap_eval.metrics.diversity import answer_diversity, counted_within, first_times
+from extrap_eval.metrics.passk import powers_of_two
 from extrap_eval.metrics.traces import of_problems, trace_mean
 from extrap_eval.scoring.timeline import AnswerRule
 from extrap_eval.steps.candidates import attempt_rule, read_traces
@@ -48,7 +49,7 @@ def diversity_table(
     rows = []
     for run, name in zip(opened, run_names(opened), strict=True):
         found = outcomes(run, [sampled_maximum(run) if budget is None else budget], rule=rule, n=n)
-        chosen = [2**i for i in range(found.n.bit_length())] if ks is None else sorted(set(ks))
+        chosen = powers_of_two(found.n) if ks is None else sorted(set(ks))
         if not 1 <= chosen[0] <= chosen[-1] <= found.n:
             raise UserError(f"{found.model}: k: {chosen} is not in 1..{found.n}, the samples per problem")
         values = answer_diversity(found.class_id[..., 0], chosen)  # (K, P)

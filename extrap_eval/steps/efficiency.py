@@ -10,6 +10,7 @@ import numpy as np
 
 from extrap_eval.errors import UserError
 from extrap_eval.metrics import efficiency, intervals
+from extrap_eval.metrics.passk import powers_of_two
 from extrap_eval.steps.curves import run_names
 from extrap_eval.steps.likeness import refuse_unlike
 from extrap_eval.steps.outcomes import RunOutcomes, as_run, outcomes, sampled_maximum
@@ -116,15 +117,10 @@ def _whole(run: Run, n: int | None) -> RunOutcomes:
 
 
 def _votes(found: RunOutcomes, ks: Sequence[int] | None) -> efficiency.VoteCurve:
-    chosen = _powers(found.n) if ks is None else sorted(set(ks))
+    chosen = powers_of_two(found.n) if ks is None else sorted(set(ks))
     if not chosen or not 1 <= chosen[0] <= chosen[-1] <= found.n:
         raise UserError(f"{found.model}: k: {chosen} is not in 1..{found.n}, the samples per problem")
     return efficiency.vote_curve(found.class_id[..., 0], found.correct[..., 0], found.n_tokens, chosen)
-
-
-def _powers(most: int) -> list[int]:
-    """1, 2, 4, … up to ``most``."""
-    return [2**i for i in range(most.bit_length())]
 
 
 def attempt_tables(
@@ -150,7 +146,7 @@ def attempt_tables(
     run = as_run(run)
     arrays = arrays_of(probe_table(run, variant), "j")
     samples = arrays.there.shape[1]
-    chosen = _powers(samples) if ks is None else sorted(set(ks))
+    chosen = powers_of_two(samples) if ks is None else sorted(set(ks))
     if not chosen or not 1 <= chosen[0] <= chosen[-1] <= samples:
         raise UserError(f"{run.path}: k: {chosen} is not in 1..{samples}, the samples that were probed")
     draws = intervals.resamples(len(arrays.problem_ids), resamples, seed)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from extrap_eval.errors import UserError
-from extrap_eval.steps.interrupts import run_to_the_end
+from extrap_eval.steps.interrupts import blocking
 
 if TYPE_CHECKING:
     from extrap_eval.engines.base import Engine
@@ -143,7 +143,7 @@ def price(run: Run, plans: Sequence[FollowPlan]) -> tuple[Price, int]:
     return total, stored
 
 
-def follow(
+async def following(
     run: Run,
     plans: Sequence[FollowPlan],
     engine: Engine,
@@ -159,34 +159,8 @@ def follow(
     counted, and before what follows from it is asked.
 
     Raises UserError when samples are missing that a plan goes on from, when something does not fit into the model's
-    context, or when the engine cannot be reached.
+    context, or when the engine cannot be reached. ``follow`` is the same, run to its end.
     """
-    return run_to_the_end(
-        following(
-            run,
-            plans,
-            engine,
-            rollouts=rollouts,
-            concurrency=concurrency,
-            seed=seed,
-            top_logprobs=top_logprobs,
-            progress=progress,
-        )
-    )
-
-
-async def following(
-    run: Run,
-    plans: Sequence[FollowPlan],
-    engine: Engine,
-    *,
-    rollouts: bool = False,
-    concurrency: int = 256,
-    seed: int | None = None,
-    top_logprobs: int = 0,
-    progress: Progress | None = None,
-) -> FollowReport:
-    """``follow`` as a coroutine."""
     from extrap_eval.sampling.following import follow_traces, missing_jobs
     from extrap_eval.steps.score import refuse_missing
 
@@ -218,6 +192,9 @@ async def following(
             run.complete_variant(variant)
     names = tuple(variant.name for variant in variants)
     return FollowReport(names, done.finished, done.tokens, done.seconds, missing, done.failures)
+
+
+follow = blocking(following)
 
 
 def context_needed(run: Run, plan: FollowPlan, rollouts: bool = False) -> int:

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def blocking(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """A coroutine function as one that runs it to its end."""
+
+    @wraps(work)
+    def run(*arguments: P.args, **keywords: P.kwargs) -> T:
+        return run_to_the_end(work(*arguments, **keywords))
+
+    return run
 
 
 def run_to_the_end(work: Coroutine[Any, Any, T]) -> T:

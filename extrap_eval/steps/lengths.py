@@ -14,7 +14,7 @@ from extrap_eval.metrics import intervals
 from extrap_eval.metrics.quantiles import trace_quantile
 from extrap_eval.metrics.traces import trace_mean
 from extrap_eval.scoring.timeline import AnswerRule
-from extrap_eval.steps.curves import run_names
+from extrap_eval.steps.curves import named
 from extrap_eval.steps.endings import ALL, ENDINGS, endings, in_ending
 from extrap_eval.steps.outcomes import RunOutcomes, as_run, outcomes, sampled_maximum
 
@@ -131,10 +131,7 @@ def length_table(read: Lengths, *, level: float = 0.95, resamples: int = 2000, s
 
 def lengths_of_runs(runs: Sequence[str | Path | Run], **options: Any) -> list[tuple[str, Lengths]]:
     """``lengths`` of several runs, those of one model and benchmark told apart by their folder."""
-    found = [as_run(run) for run in runs]
-    if not found:
-        raise UserError("no run was given: name at least one run directory")
-    return [(name, lengths(run, **options)) for run, name in zip(found, run_names(found), strict=True)]
+    return [(name, lengths(run, **options)) for name, run in named(runs)]
 
 
 def _by_difficulty(values: np.ndarray) -> dict[str, np.ndarray]:

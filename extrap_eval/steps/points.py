@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from extrap_eval.errors import UserError
+from extrap_eval.metrics.passk import powers_of_two
 from extrap_eval.steps.curves import run_names
 from extrap_eval.steps.outcomes import default_budgets, outcomes, sampled_maximum
 from extrap_eval.steps.references import POINT_COLUMNS
@@ -116,7 +117,7 @@ def _budgets(recipe: Recipe, source: Source, found: Collected) -> list[int]:
 
 
 def _ks(recipe: Recipe, source: Source) -> list[int]:
-    wanted = recipe.ks or [2**i for i in range(source.n.bit_length())]
+    wanted = recipe.ks or powers_of_two(source.n)
     return [k for k in wanted if k <= source.n]
 
 

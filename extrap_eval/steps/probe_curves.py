@@ -11,6 +11,7 @@ import numpy as np
 from extrap_eval.errors import UserError
 from extrap_eval.metrics import intervals
 from extrap_eval.metrics.majk import VotePolicy
+from extrap_eval.metrics.passk import powers_of_two
 from extrap_eval.metrics.probes import bins, probe_majority, progress, vote_tokens
 from extrap_eval.metrics.traces import Estimate, trace_mean
 from extrap_eval.steps.outcomes import as_run
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 def votes_of(arrays: ProbeArrays) -> list[int]:
     """1, 2, 4, … up to the number of replicates."""
-    return [2**i for i in range(arrays.class_id.shape[-1].bit_length())]
+    return powers_of_two(arrays.class_id.shape[-1])
 
 
 def probe_votes(

@@ -20,7 +20,7 @@ from extrap_eval.metrics.quantiles import trace_quantile
 from extrap_eval.metrics.traces import trace_mean
 from extrap_eval.scoring.quality import QUALITY_VERSION, REDUNDANT, Quality, quality_of_bytes, read_quality
 from extrap_eval.scoring.timeline import AnswerRule
-from extrap_eval.steps.curves import run_names
+from extrap_eval.steps.curves import named
 from extrap_eval.steps.endings import ALL, ENDINGS, endings, in_ending
 from extrap_eval.steps.outcomes import as_run, outcomes
 
@@ -190,13 +190,7 @@ def quality_tables(runs: Sequence[str | Path | Run], **options: Any) -> pd.DataF
     """The rows of ``quality_table`` for several runs, those of one model and benchmark told apart by their folder."""
     import pandas as pd
 
-    found = [as_run(run) for run in runs]
-    if not found:
-        raise UserError("no run was given: name at least one run directory")
-    tables = [
-        quality_table(run, **options).assign(model=name) for run, name in zip(found, run_names(found), strict=True)
-    ]
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat([quality_table(run, **options).assign(model=name) for name, run in named(runs)], ignore_index=True)
 
 
 def readable_quality(table: pd.DataFrame) -> list[dict[str, object]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from extrap_eval.errors import UserError
-from extrap_eval.steps.interrupts import run_to_the_end
+from extrap_eval.steps.interrupts import blocking
 
 if TYPE_CHECKING:
     from extrap_eval.cards.schema import BenchmarkCard, ModelCard
@@ -220,7 +220,7 @@ def open_engine(
     )
 
 
-def sample(
+async def sampling(
     plan: SamplingPlan,
     run: Run,
     engine: Engine,
@@ -233,20 +233,8 @@ def sample(
 
     ``seed`` sends one derived seed per request (needs an engine that honours it); None sends none.
     Raises UserError when prompt + budget do not fit into the model's context, or the engine cannot be reached.
+    ``sample`` is the same, run to its end.
     """
-    return run_to_the_end(sampling(plan, run, engine, concurrency=concurrency, seed=seed, progress=progress))
-
-
-async def sampling(
-    plan: SamplingPlan,
-    run: Run,
-    engine: Engine,
-    *,
-    concurrency: int = IN_FLIGHT,
-    seed: int | None = None,
-    progress: Progress | None = None,
-) -> SamplingReport:
-    """``sample`` as a coroutine."""
     from extrap_eval.sampling.rollouts import sample_rollouts
 
     async with engine as ready:
@@ -260,6 +248,9 @@ async def sampling(
             top_logprobs=plan.top_logprobs,
             progress=progress,
         )
+
+
+sample = blocking(sampling)
 
 
 def _check_context(plan: SamplingPlan, served: int | None) -> None:

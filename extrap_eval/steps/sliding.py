@@ -12,6 +12,7 @@ import numpy as np
 from extrap_eval.errors import UserError
 from extrap_eval.metrics import intervals
 from extrap_eval.metrics.efficiency import vote_curve
+from extrap_eval.metrics.passk import powers_of_two
 from extrap_eval.metrics.traces import trace_mean
 from extrap_eval.steps.answers import answer_table, ensure_answers_scored
 from extrap_eval.steps.following import FollowPlan, draw_of, pen_of, plain, refuse_incomplete, samples_of
@@ -140,7 +141,7 @@ def window_curves(run: str | Path | Run, *, level: float = 0.95, resamples: int 
             ks, tokens = list(arrays.places), total.mean(axis=(0, 1))
         else:
             samples = total.shape[1]
-            ks = [2**i for i in range(samples.bit_length())]
+            ks = powers_of_two(samples)
             votes = vote_curve(arrays.class_id[:, :, -1, 0], arrays.correct[:, :, -1, 0], total[:, :, -1], ks)
             value, tokens = votes.accuracy(draws, level), votes.tokens.mean(axis=1)
         rows += [

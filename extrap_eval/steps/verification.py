@@ -14,7 +14,7 @@ import numpy as np
 from extrap_eval.errors import UserError
 from extrap_eval.metrics import intervals
 from extrap_eval.steps.following import FollowPlan, draw_of, find_variant, pen_of, plain, refuse_incomplete
-from extrap_eval.steps.outcomes import as_run, outcomes, problem_values, sampled_maximum
+from extrap_eval.steps.outcomes import as_run, judged_answers, outcomes, problem_values, sampled_maximum
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,22 +107,16 @@ def _chosen(run: Run, most: int, *, with_trace: bool) -> Iterator[tuple[str, lis
     from extrap_eval.steps.answers import answer_within
 
     left_out = set(run.layer().score()["settings"].get("gold_errors") or {})
-    layer = run.layer().answers()
-    judged = {
-        (id, answer): (verdict, number)
-        for id, answer, verdict, number in layer[["problem_id", "answer", "verdict", "class_id"]].itertuples(
-            index=False, name=None
-        )
-    }
+    judged = judged_answers(run.layer(), [problem.id for problem in run.problems()])
     given: dict[str, dict[int, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))  # by problem and class
     first: dict[tuple[str, str], int] = {}  # the first sample that gave an answer
     for (id, index), timeline in run.layer().timelines():
         answer = answer_within(timeline, timeline.n_tokens)
-        if answer is None or id in left_out or judged[id, answer][0] == "timeout":
+        if answer is None or id in left_out or judged[id][answer][0] == "timeout":
             continue
         if with_trace and not timeline.finished:  # a thought that was cut has not come to its answer
             continue
-        given[id][judged[id, answer][1]][answer] += 1
+        given[id][judged[id][answer][1]][answer] += 1
         first[id, answer] = min(index, first.get((id, answer), index))
     for problem in run.problems():
         # By how many samples gave an equivalent one; in each class as it is mostly written.
@@ -130,7 +124,7 @@ def _chosen(run: Run, most: int, *, with_trace: bool) -> Iterator[tuple[str, lis
         answers = [max(sorted(each), key=lambda answer: each[answer]) for each in order]
         sides: dict[bool, list[str]] = {True: [], False: []}
         for answer in answers:
-            sides[judged[problem.id, answer][0] == "correct"].append(answer)
+            sides[judged[problem.id][answer][0] == "correct"].append(answer)
         proposed = [
             (answer, right, first[problem.id, answer] if with_trace else NO_TRACE)
             for right in (True, False)

@@ -5,40 +5,29 @@ from __future__ import annotations
 import resource
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import pytest
 
-from extrap_eval.engines.base import EngineInfo, Generation, GenerationRequest
+from extrap_eval.engines.base import Generation, GenerationRequest
 from extrap_eval.steps.following import follow, price
 from extrap_eval.steps.probes import plan_probes, probe_table
 from extrap_eval.steps.sample import plan_sampling, prepare_run
 from extrap_eval.store import Completion, open_run
+from tests.sampling.sampling import OpenEngine
 
 pytestmark = pytest.mark.perf
 
 PROBLEMS, SAMPLES, TOKENS, GROUPS, REPLICATES = 30, 16, 16_000, 10, 8
 
 
-class Instant:
+class Instant(OpenEngine):
     """Answers every request at once, with the same words."""
+
+    kind = "instant"
 
     def __init__(self, answer: np.ndarray):
         self._answer = answer
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-    @property
-    def info(self) -> EngineInfo:
-        return EngineInfo(kind="instant", version=None, model="instant", context_length=None, exact_token_ids=True)
 
     async def generate(self, request: GenerationRequest) -> Generation:
         return Generation(

@@ -7,14 +7,13 @@ depends on both.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
-from extrap_eval.engines.base import EngineError, EngineInfo, Generation, GenerationRequest, TokenLogprobs
+from extrap_eval.engines.base import EngineError, Generation, GenerationRequest, TokenLogprobs
 from extrap_eval.engines.markov.script import load_tokenizer
 from extrap_eval.store import Run
+from tests.sampling.sampling import OpenEngine
 
 WORDS = (" large", " small", " fails")
 FIRST = np.array([0.6, 0.3, 0.1])
@@ -35,8 +34,10 @@ def accuracy(first: int, second: int | None = None) -> float:
     return float(SECOND[first] @ RIGHT[first]) if second is None else float(RIGHT[first, second])
 
 
-class KnownEngine:
+class KnownEngine(OpenEngine):
     """Draws from the model above; ``fails_after``: so many requests, every later one fails."""
+
+    kind = "known"
 
     def __init__(self, run: Run, seed: int, *, logprobs: bool = True, fails_after: int | None = None):
         self._prompts = run.prompts()
@@ -47,18 +48,6 @@ class KnownEngine:
         self.words = [token_ids(word)[0] for word in WORDS]
         self.end = token_ids("<|im_end|>")[0]
         self.requests: list[GenerationRequest] = []
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-    @property
-    def info(self) -> EngineInfo:
-        return EngineInfo(kind="known", version=None, model="known", context_length=None, exact_token_ids=True)
 
     def distribution(self, gold: str, written: list[int]) -> Mapping[int, float]:
         """Of the next token."""

@@ -19,8 +19,28 @@ from extrap_eval.sampling.rollouts import sample_rollouts
 from extrap_eval.store import open_run
 
 
-class ChanceEngine:
+class OpenEngine:
+    """What an engine needs that has nothing to open: all but ``generate``. ``kind``: what it calls itself."""
+
+    kind = ""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    @property
+    def info(self) -> EngineInfo:
+        return EngineInfo(kind=self.kind, version=None, model=self.kind, context_length=None, exact_token_ids=True)
+
+
+class ChanceEngine(OpenEngine):
     """Draws completions that follow from affinity and seed; may be slow and may fail, and remembers what it did."""
+
+    kind = "chance"
 
     def __init__(
         self,
@@ -35,18 +55,6 @@ class ChanceEngine:
         self.cancelled: list[GenerationRequest] = []
         self.in_flight = 0
         self.peak = 0
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-    @property
-    def info(self) -> EngineInfo:
-        return EngineInfo(kind="chance", version=None, model="chance", context_length=None, exact_token_ids=True)
 
     async def generate(self, request: GenerationRequest) -> Generation:
         self.requests.append(request)

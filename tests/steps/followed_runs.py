@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from extrap_eval.engines.markov.engine import MarkovEngine
 from extrap_eval.engines.markov.policy import MarkovPolicy
@@ -47,3 +49,29 @@ def sampled_run(
 def asked(run: Run, *plans: FollowPlan) -> FollowReport:
     """Ask all of it, with the seed of these tests."""
     return follow(run, plans, engine_of(run), concurrency=64, seed=SEED)
+
+
+def policy_cards(
+    folder: Path,
+    policy: Mapping[str, Any],
+    *,
+    problems: int,
+    probabilities: Sequence[float],
+    budgets: Sequence[int],
+    verifications: Sequence[str] | None = None,
+) -> tuple[str, str]:
+    """Cards of a policy with a tokenizer of its own, and of hidden numbers, in files whose paths are returned.
+    ``verifications``: phrases that announce one.
+    """
+    model, benchmark = folder / "m.yaml", folder / "b.yaml"
+    phrases = "" if verifications is None else f"verification: {{phrases: {json.dumps(verifications)}}}\n"
+    model.write_text(
+        "name: markov-truth\ntokenizer: package:markov\n"
+        'think: {open: "<think>", close: "</think>", opened_by_prompt: false}\nend_tokens: ["<|im_end|>"]\n'
+        f"{phrases}policy: {dict(policy)}\n"
+    )
+    benchmark.write_text(
+        f"name: b\nsource: {{generator: hidden_number, args: {{problems: {problems}, "
+        f"probabilities: {list(probabilities)}}}}}\nanswer: {{kind: integer}}\nbudgets: {list(budgets)}\n"
+    )
+    return str(model), str(benchmark)

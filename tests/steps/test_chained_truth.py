@@ -19,6 +19,9 @@ from extrap_eval.steps.score import score
 from extrap_eval.steps.stopped import UNITS, read_chained
 from extrap_eval.steps.unsolvable import read_unsolved, set_table
 from extrap_eval.store import Run, open_run
+from tests.steps.followed_runs import (
+    policy_cards,
+)
 
 POLICY = {
     "attempt_tokens": 40, "accept_right": 0.7, "accept_wrong": 0.1, "give_up": 0.1, "loop": 0.02, "distractors": 3,
@@ -37,16 +40,15 @@ def policy() -> MarkovPolicy:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("truth")
-    (folder / "m.yaml").write_text(
-        "name: markov-truth\ntokenizer: package:markov\n"
-        'think: {open: "<think>", close: "</think>", opened_by_prompt: false}\nend_tokens: ["<|im_end|>"]\n'
-        f'verification: {{phrases: [" works.", " fails."]}}\npolicy: {POLICY}\n'
+    cards = policy_cards(
+        folder,
+        POLICY,
+        problems=PROBLEMS,
+        probabilities=PROBABILITIES,
+        budgets=[60, 120, 200, 400],
+        verifications=[" works.", " fails."],
     )
-    (folder / "b.yaml").write_text(
-        f"name: b\nsource: {{generator: hidden_number, args: {{problems: {PROBLEMS}, "
-        f"probabilities: {PROBABILITIES}}}}}\nanswer: {{kind: integer}}\nbudgets: [60, 120, 200, 400]\n"
-    )
-    plan = plan_sampling(str(folder / "m.yaml"), str(folder / "b.yaml"), n=SAMPLES, budget_max=MAX_TOKENS)
+    plan = plan_sampling(*cards, n=SAMPLES, budget_max=MAX_TOKENS)
     run = prepare_run(plan, folder / "run")
     sample(plan, run, MarkovEngine(policy()), seed=5)
     score(run.path, workers=1)

@@ -21,6 +21,9 @@ from extrap_eval.steps.probes import plan_probes
 from extrap_eval.steps.regret import regret_by_groups, regret_by_tokens
 from extrap_eval.steps.sample import plan_sampling, prepare_run, sample
 from extrap_eval.store import Run, open_run
+from tests.steps.followed_runs import (
+    policy_cards,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -36,16 +39,8 @@ WITHIN = 3.0  # standard errors; a fixed seed makes this one draw
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("truth")
-    (folder / "m.yaml").write_text(
-        "name: markov-truth\ntokenizer: package:markov\n"
-        'think: {open: "<think>", close: "</think>", opened_by_prompt: false}\nend_tokens: ["<|im_end|>"]\n'
-        f"policy: {POLICY}\n"
-    )
-    (folder / "b.yaml").write_text(
-        f"name: b\nsource: {{generator: hidden_number, args: {{problems: {PROBLEMS}, "
-        f"probabilities: {PROBABILITIES}}}}}\nanswer: {{kind: integer}}\nbudgets: [60, 120, 200, 300]\n"
-    )
-    plan = plan_sampling(str(folder / "m.yaml"), str(folder / "b.yaml"), n=SAMPLES, budget_max=MAX_TOKENS)
+    cards = policy_cards(folder, POLICY, problems=PROBLEMS, probabilities=PROBABILITIES, budgets=[60, 120, 200, 300])
+    plan = plan_sampling(*cards, n=SAMPLES, budget_max=MAX_TOKENS)
     run = prepare_run(plan, folder / "run")
     policy = MarkovPolicy(**POLICY)  # type: ignore[arg-type]
     sample(plan, run, MarkovEngine(policy), seed=11)

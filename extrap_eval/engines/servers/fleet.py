@@ -252,9 +252,8 @@ class ServerFleet:
 
     def _is_spare(self, member: _Member) -> bool:
         """Whether it has had nothing to do for some looks, another fleet waits for its place, and others serve."""
-        works = {work.server: work.in_flight for work in self.engine.replicas()}
         wanted = isinstance(member.replica, Lent) and member.replica.wanted()
-        idle = wanted and works.get(member.url or "") == 0
+        idle = wanted and any(w.server == member.url and w.in_flight == 0 for w in self.engine.replicas())
         member.idle_looks = member.idle_looks + 1 if idle else 0
         others = any(other is not member and other.phase == "serving" for other in self._members)
         return others and member.idle_looks >= SPARE_LOOKS
