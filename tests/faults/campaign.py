@@ -64,7 +64,9 @@ class Result:
 
 
 def schedule(kinds: list[FaultKind], settings: Settings, rng: random.Random) -> Iterable[list[tuple[FaultKind, int]]]:
-    """The faults of each run with their targets: every kind about equally often; no two kills in one run."""
+    """The faults of each run with their targets: every kind about equally often; no two kills in one run; those that
+    leave a server without requests are done to one, the others to the other.
+    """
     deck: list[FaultKind] = []
     left = settings.faults
     while left:
@@ -79,7 +81,8 @@ def schedule(kinds: list[FaultKind], settings: Settings, rng: random.Random) -> 
             deck.remove(kind)
             chosen.append(kind)
         left -= len(chosen)
-        yield [(kind, rng.randrange(2)) for kind in chosen]
+        away = rng.randrange(2)
+        yield [(kind, away if kind.removes else 1 - away) for kind in chosen]
 
 
 async def campaign(
@@ -184,11 +187,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", choices=["vllm", "sglang"], default="vllm")
     parser.add_argument("--faults", type=int, default=200)
-    parser.add_argument("--per-run", type=int, default=2)
+    parser.add_argument("--per-run", type=int, default=3)
     parser.add_argument("--samples", type=int, default=504)
-    parser.add_argument("--budget", type=int, default=128)
-    parser.add_argument("--concurrency", type=int, default=128)
-    parser.add_argument("--patience", type=float, default=8.0)
+    parser.add_argument("--budget", type=int, default=256)
+    parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--patience", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="words, with commas: the kinds of faults whose name contains one")
     parser.add_argument("--model", help="folder of the model [default: the reference model of the package]")

@@ -33,21 +33,25 @@ Inject = Callable[[Moment], Awaitable[int]]
 
 @dataclass(frozen=True)
 class FaultKind:
-    """``restarts``: it leaves a server dead, which must come back before the next such fault."""
+    """``restarts``: it leaves a server dead, which must come back before the next such fault. ``removes``: while it
+    lasts its server gets no requests, so that no other fault could meet one there.
+    """
 
     name: str
     inject: Inject
     restarts: bool = False
+    removes: bool = False
 
 
 def _mischief(name: Mischief) -> Inject:
     async def inject(at: Moment) -> int:
-        times = at.rng.randint(1, 8)
-        with at.target.proxy.doing(name, times):
-            deadline = asyncio.get_running_loop().time() + MISCHIEF_SECONDS
-            while at.target.proxy.hits < times and at.running() and asyncio.get_running_loop().time() < deadline:
-                await asyncio.sleep(0.02)
-            return at.target.proxy.hits
+        times, proxy, loop = at.rng.randint(1, 8), at.target.proxy, asyncio.get_running_loop()
+        async with proxy.turn:
+            with proxy.doing(name, times):
+                deadline = loop.time() + MISCHIEF_SECONDS
+                while proxy.hits < times and at.running() and loop.time() < deadline:
+                    await asyncio.sleep(0.02)
+                return proxy.hits
 
     return inject
 
@@ -102,19 +106,19 @@ def _everything(target: Target) -> list[psutil.Process]:
 
 PROXY_FAULTS = [FaultKind(name, _mischief(name)) for name in MISCHIEFS] + [
     FaultKind("network silent for a moment", _short_silence),
-    FaultKind("network silent beyond patience", _long_silence),
-    FaultKind("network refuses for a while", _refusal),
+    FaultKind("network silent beyond patience", _long_silence, removes=True),
+    FaultKind("network refuses for a while", _refusal, removes=True),
     FaultKind("network refuses everywhere", _refusal_everywhere),
 ]
 PAUSE_FAULTS = [
     FaultKind("SIGSTOP engine for a moment", _stop(Target.engine, 0.3)),
-    FaultKind("SIGSTOP engine beyond patience", _stop(Target.engine, 1.5)),
+    FaultKind("SIGSTOP engine beyond patience", _stop(Target.engine, 1.5), removes=True),
     FaultKind("SIGSTOP all for a moment", _stop(_everything, 0.3)),
-    FaultKind("SIGSTOP all beyond patience", _stop(_everything, 1.5)),
+    FaultKind("SIGSTOP all beyond patience", _stop(_everything, 1.5), removes=True),
 ]
 KILL_FAULTS = [
-    FaultKind("kill -9 API server", _kill(Target.first), restarts=True),
-    FaultKind("kill -9 engine", _kill(Target.engine), restarts=True),
-    FaultKind("kill -9 all of a replica", _kill(_everything), restarts=True),
+    FaultKind("kill -9 API server", _kill(Target.first), restarts=True, removes=True),
+    FaultKind("kill -9 engine", _kill(Target.engine), restarts=True, removes=True),
+    FaultKind("kill -9 all of a replica", _kill(_everything), restarts=True, removes=True),
 ]
 FAULTS = PROXY_FAULTS + PAUSE_FAULTS + KILL_FAULTS

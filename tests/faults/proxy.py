@@ -32,13 +32,14 @@ TRICKLE_PAUSE = 0.15  # seconds
 class FaultyProxy:
     """Listens on 127.0.0.1 and passes everything on to ``upstream``, which may be changed.
 
-    ``hits``: completion requests that the present mischief has met.
+    ``hits``: completion requests that the present mischief has met. It does one at a time: whoever has ``turn``.
     """
 
     def __init__(self, upstream: str = "") -> None:
         self.upstream = upstream
         self.port = 0
         self.hits = 0
+        self.turn = asyncio.Lock()
         self._mischief: Mischief | None = None
         self._left = 0
         self._flows = asyncio.Event()
