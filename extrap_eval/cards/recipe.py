@@ -37,6 +37,8 @@ FigureName = Literal[
 # What a figure draws needs more than the completions of its runs.
 NEEDS_PROBES = ("probes", "progress", "regret", "regret-groups", "grid")
 NEEDS_FORCING = ("forcing", "thinking")
+# Drawn beside it as ``extrap-eval plot`` draws them.
+MoreFigures = Literal["unsolvable", "diversity", "entropy"]
 
 
 class SlideStage(Part):
@@ -51,10 +53,18 @@ class SlideStage(Part):
     answer_tokens: Count = 4096
 
 
+class LogprobsStage(Part):
+    """``extrap-eval logprobs``: the first n samples are read once more; null: all."""
+
+    n: Count | None = None
+    top: Count | None = None
+
+
 class RecipeStages(Stages):
     """What is done to every model of the recipe that is followed."""
 
     slide: list[SlideStage] = Field(default_factory=list)
+    logprobs: LogprobsStage | None = None
 
 
 class RecipeRuns(Part):
@@ -71,8 +81,8 @@ class Recipe(Part):
 
     ``budgets``, ``ks``: what is shown (None: the default of the runs). ``bins``: numbers of episodes in one bin.
     ``panels``: one panel per benchmark with a line per model, or the other way round. ``protocol``: the sound reading
-    of a protocol, or the paper's own arithmetic where both exist. ``not_yet``: parts of the published figure that
-    cannot be computed, one line each.
+    of a protocol, or the paper's own arithmetic where both exist. ``also``: further panels of the published figure,
+    each drawn into a file of its own. ``not_yet``: parts of it that cannot be computed, one line each.
     """
 
     paper: Text
@@ -85,6 +95,7 @@ class Recipe(Part):
     bins: Count | None = None
     panels: Literal["benchmark", "model"] = "benchmark"
     protocol: Literal["sound", "paper-exact"] = "sound"
+    also: list[MoreFigures] = Field(default_factory=list)
     not_yet: list[Text] = Field(default_factory=list)
 
     @model_validator(mode="after")
@@ -93,6 +104,8 @@ class Recipe(Part):
         for stage, figures in needed.items():
             if self.figure in figures and not getattr(self.stages, stage):
                 raise ValueError(f"stages: figure {self.figure} needs a stage {stage}")
+        if "entropy" in self.also and self.stages.logprobs is None:
+            raise ValueError("also: entropy needs a stage logprobs")
         if not any(runs.follow for runs in self.runs):
             raise ValueError("runs: none of them is followed: leave out follow: false where it is")
         return self

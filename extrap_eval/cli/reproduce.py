@@ -59,7 +59,8 @@ def reproduce(
     """Sample what a recipe misses, draw its figure over the published curve, and print ours beside the paper's.
 
     The same command continues after any interruption and does nothing that is done. The folder of the results gets
-    figure.png, figure.pdf, points.csv (what is drawn) and table.csv (ours, paper, difference, within our interval).
+    figure.png, figure.pdf, points.csv (what is drawn), table.csv (ours, paper, difference, within our interval), and
+    figure_NAME.png and .pdf for every further panel that the recipe names.
     """
     from extrap_eval.cards.recipe import load_recipe
 

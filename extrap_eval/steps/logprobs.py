@@ -75,7 +75,8 @@ def _crc(ids: np.ndarray) -> int:
 def plan_second_pass(
     run: str | Path | Run, *, top_logprobs: int | None = None, n: int | None = None, again: bool = False
 ) -> FollowPlan | None:
-    """Read the completions again that came without distributions; None when there are none such.
+    """Read the completions again that came without distributions, or are still to be sampled; None when there are none
+    such.
 
     ``top_logprobs``: of so many most probable tokens at each place [default: as in the widest second pass that was
     begun, else 20]. ``n``: the first so many samples of every problem. ``again``: those that came with distributions as
@@ -88,7 +89,8 @@ def plan_second_pass(
     samples = samples_of(run, n)
     stored = [(c.key, c.distributions is not None) for c in run.completions(columns=["distributions"]) if c.n_tokens]
     carried = frozenset(key for key, has in stored if has and not again)
-    if not any(key not in carried and key[1] < samples for key, _ in stored):
+    keys = [key for key, _ in stored if key not in carried] + run.missing()
+    if not any(index < samples for _, index in keys):
         return None
     if unknown := [id for id, prompt in run.prompts().items() if not len(prompt)]:
         raise UserError(

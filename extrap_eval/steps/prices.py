@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from extrap_eval.cards.recipe import SlideStage
+from extrap_eval.cards.recipe import LogprobsStage, SlideStage
 from extrap_eval.cards.study import ForceStage, ProbeStage
 from extrap_eval.errors import UserError
 
@@ -27,11 +27,13 @@ class Cost:
         return self.tokens / tokens_per_second / 3600
 
 
-def followed_cost(stage: ProbeStage | ForceStage | SlideStage, trace_tokens: int, where: str) -> Cost:
+def followed_cost(stage: ProbeStage | ForceStage | SlideStage | LogprobsStage, trace_tokens: int, where: str) -> Cost:
     """Of one thought of at most ``trace_tokens``. ``where``: the recipe or study, for messages.
 
     Raises UserError for probes after every so many episodes without a cap on episodes: nothing bounds them.
     """
+    if isinstance(stage, LogprobsStage):
+        return Cost(1, 0)
     if isinstance(stage, ProbeStage):
         count = _cuts(stage, where) * stage.replicates
         return Cost(count, count * stage.answer_tokens)

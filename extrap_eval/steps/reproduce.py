@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from extrap_eval.cards.recipe import SlideStage
+    from extrap_eval.cards.recipe import LogprobsStage, MoreFigures, SlideStage
     from extrap_eval.cards.schema import BenchmarkCard, ModelCard
     from extrap_eval.cards.study import ForceStage, ProbeStage, SampleStage
     from extrap_eval.engines.base import Engine
@@ -84,6 +84,7 @@ class Wanted:
         stages = self.recipe.recipe.stages
         asked = Counter([f"probe-{probe.at}" for probe in stages.probe])
         asked += Counter({"force": len(stages.force), "slide": len(stages.slide)})
+        asked += Counter({"logprobs": int(stages.logprobs is not None)})
         there = Counter(variant.kind for variant in run.variants() if variant.complete)
         return not self.follow or all(there[kind] >= count for kind, count in asked.items())
 
@@ -129,7 +130,8 @@ def cost(wanted: Wanted) -> Cost:
     total = Cost(missing, missing * wanted.most_tokens)
     if wanted.follow:
         stages = wanted.recipe.recipe.stages
-        asked: list[ProbeStage | ForceStage | SlideStage] = [*stages.probe, *stages.force, *stages.slide]
+        asked: list[ProbeStage | ForceStage | SlideStage | LogprobsStage]
+        asked = [*stages.probe, *stages.force, *stages.slide, *([stages.logprobs] if stages.logprobs else [])]
         for stage in asked if not wanted.complete else ():
             thoughts = wanted.problems * (stage.n or wanted.n)
             total += followed_cost(stage, wanted.most_tokens, wanted.recipe.name).times(thoughts)
@@ -163,6 +165,7 @@ def sample_missing(
         budget_max=stage.budget_max,
         limit=stage.limit,
         sampling={name: value for name, value in changes.items() if value is not None},
+        top_logprobs=stage.logprobs or 0,
     )
     run = prepare_run(plan, wanted.path)
     plans = _follow_plans(wanted, run, tokenizer) if wanted.follow else []
@@ -170,7 +173,16 @@ def sample_missing(
         needed = [plan.longest_prompt + plan.model.max_new_tokens, *(context_needed(run, each, True) for each in plans)]
         engine, in_flight = open_engine(plan, wanted.path, max(needed))
         if plans:
-            done = follow(run, plans, engine, rollouts=True, concurrency=in_flight, seed=seed, progress=progress)
+            done = follow(
+                run,
+                plans,
+                engine,
+                rollouts=True,
+                concurrency=in_flight,
+                seed=seed,
+                top_logprobs=plan.top_logprobs,
+                progress=progress,
+            )
             missing, reasons = done.missing, done.reasons()
         else:
             sampled = sample(plan, run, engine, concurrency=in_flight, seed=seed, progress=progress)
@@ -183,6 +195,7 @@ def sample_missing(
 
 
 def _follow_plans(wanted: Wanted, run: Run, tokenizer: str | None) -> list[FollowPlan]:
+    from extrap_eval.steps.logprobs import plan_second_pass
     from extrap_eval.steps.sliding import plan_sliding
     from extrap_eval.steps.study import stage_plans
 
@@ -190,6 +203,9 @@ def _follow_plans(wanted: Wanted, run: Run, tokenizer: str | None) -> list[Follo
     plans = stage_plans(stages, run, tokenizer)
     for slide in stages.slide:
         plans.append(plan_sliding(run, tokenizer=tokenizer, **slide.model_dump()))
+    if stages.logprobs is not None:
+        second_pass = plan_second_pass(run, top_logprobs=stages.logprobs.top, n=stages.logprobs.n)
+        plans += [second_pass] if second_pass is not None else []
     return plans
 
 
@@ -249,7 +265,7 @@ class Reproduction:
 
 def reproduce(file: RecipeFile, sources: Sequence[Source], out: Path, notes: Sequence[str] = ()) -> Reproduction:
     """Draw a recipe's figure from runs over the published values, and write it (PNG and PDF), the points and the table
-    beside the paper (CSV) into the folder ``out``.
+    beside the paper (CSV) into the folder ``out``; there also the further panels that the runs can show (PNG and PDF).
     """
     from extrap_eval.figures import save_figure
     from extrap_eval.store.atomic import write_bytes
@@ -264,7 +280,29 @@ def reproduce(file: RecipeFile, sources: Sequence[Source], out: Path, notes: Seq
     for name, rows in (("points", ours), ("table", table)):
         write_bytes(out / f"{name}.csv", rows.to_csv(index=False, float_format="%.6g").encode())
         files.append(out / f"{name}.csv")
-    return Reproduction(ours, table, tuple(files), (*notes, *more, *file.recipe.not_yet))
+    lacking = []
+    for name in file.recipe.also:
+        try:
+            panel = _panel(name, sources)
+        except UserError as error:
+            lacking.append(f"figure_{name} is not drawn: {error}")
+            continue
+        files += [save_figure(panel, out / f"figure_{name}{suffix}") for suffix in FIGURE_SUFFIXES]
+    return Reproduction(ours, table, tuple(files), (*notes, *more, *lacking, *file.recipe.not_yet))
+
+
+def _panel(name: MoreFigures, sources: Sequence[Source]) -> Figure:
+    """Of the samples that all runs have. Raises UserError for what the runs cannot show."""
+    from extrap_eval.steps import plot
+
+    runs, n = [source.run for source in sources], min(source.n for source in sources)
+    if name != "entropy":
+        return plot.draw(runs, figure=name, n=n)
+    from extrap_eval.figures import distributions_by_position
+    from extrap_eval.steps.logprobs import position_table
+
+    passes = [[v.promise["samples"] for v in run.variants("logprobs") if v.complete] for run in runs]
+    return distributions_by_position(position_table(runs, n=min(n, *(max(read, default=n) for read in passes))))
 
 
 def draw_published(file: RecipeFile, out: Path) -> Path | None:

@@ -66,11 +66,15 @@ def read_unsolved(
 
     ``budget``: default the most tokens that all runs were sampled to. ``allow``: in what they may differ besides the
     model (``likeness.LIKENESS`` without problems). Raises UserError for runs that differ otherwise, for k beyond the
-    samples, for too many runs, and as ``outcomes`` does.
+    samples, for too many runs, for one that is given twice, and as ``outcomes`` does.
     """
     opened = [as_run(run) for run in runs]
     if not 1 <= len(opened) <= _MOST_RUNS:
         raise UserError(f"{len(opened)} runs: unsolvable sets are compared for 1 to {_MOST_RUNS}")
+    paths = [run.path.resolve() for run in opened]
+    if len(set(paths)) < len(paths):
+        twice = next(path for path in paths if paths.count(path) > 1)
+        raise UserError(f"{twice}: is given twice: name every run once")
     if "problems" in allow:
         raise UserError("--allow: problems: sets of different problems have nothing in common")
     unlike = tuple(dict.fromkeys(d for other in opened[1:] for d in refuse_unlike(opened[0], other, layer, allow)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import get_args
 
@@ -12,10 +13,11 @@ from extrap_eval.cards.recipe import FigureName, list_recipes, load_recipe
 from extrap_eval.engines.base import Engine
 from extrap_eval.errors import UserError
 from extrap_eval.steps.forcing import plan_forcing
+from extrap_eval.steps.logprobs import plan_second_pass
 from extrap_eval.steps.points import _OF_FIGURE, points
 from extrap_eval.steps.prices import Cost
 from extrap_eval.steps.probes import plan_probes
-from extrap_eval.steps.reproduce import cost, reproduce, sample_missing, sources_from, wanted_runs
+from extrap_eval.steps.reproduce import FIGURE_SUFFIXES, cost, reproduce, sample_missing, sources_from, wanted_runs
 from extrap_eval.steps.sample import SamplingPlan, open_engine
 from extrap_eval.steps.score import ensure_scored
 from extrap_eval.steps.sliding import plan_sliding
@@ -40,6 +42,7 @@ STAGES = {
     "progress": "probe: [{groups: 2, replicates: 2, answer_tokens: 64}]",
     "slide": "slide: [{mode: linear, n: 1, episodes: 2, answer_tokens: 64}, {mode: parallel, answer_tokens: 64}]",
     "lengths": "{}",
+    "pass-at-k": "logprobs:\n    n: 1\n    top: 8",
 }
 
 
@@ -58,7 +61,9 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Run:
         plan_sliding(run, episodes=2, n=1, answer_tokens=64),
         plan_sliding(run, mode="parallel", answer_tokens=64),
     ]
-    asked(run, *plans)
+    second_pass = plan_second_pass(run, top_logprobs=8)
+    assert second_pass is not None
+    asked(run, *plans, second_pass)
     return run
 
 
@@ -80,12 +85,25 @@ def test_every_recipe_is_drawn_over_the_published_values(stand_in: Run, name: st
     file = load_recipe(name)
     sources, notes = sources_from(file, [stand_in.path])
     done = reproduce(file, sources, tmp_path, notes)
-    assert [path.name for path in done.files] == ["figure.png", "figure.pdf", "points.csv", "table.csv"]
+    assert [path.name for path in done.files][:4] == ["figure.png", "figure.pdf", "points.csv", "table.csv"]
     assert done.files[0].read_bytes().startswith(b"\x89PNG")
     assert done.files[1].read_bytes().startswith(b"%PDF")
     table = pd.read_csv(tmp_path / "table.csv")
     assert table["paper"].notna().any() == (file.reference is not None)
     assert table["ours"].notna().any()
+
+
+def test_further_panels_are_drawn_from_the_runs_that_can_show_them(stand_in: Run, tmp_path: Path) -> None:
+    file = load_recipe("rlvr_fig1")
+    other = shutil.copytree(stand_in.path, tmp_path / "other")
+    (alone, _), (two, _) = sources_from(file, [stand_in.path]), sources_from(file, [stand_in.path, other])
+    first, second = (reproduce(file, runs, tmp_path / f"{len(runs)}") for runs in (alone, two))
+    panels = [f"figure_{name}{suffix}" for name in ("unsolvable", "diversity", "entropy") for suffix in FIGURE_SUFFIXES]
+    assert [path.name for path in first.files[4:]] == panels[2:]
+    assert "figure_unsolvable is not drawn: " in " ".join(first.notes)
+    assert [path.name for path in second.files[4:]] == panels
+    assert not any("not drawn" in note for note in second.notes)
+    assert all(path.stat().st_size > 4000 for path in second.files[4:])
 
 
 def published_counts(folder: Path, counts: list[int]) -> Run:

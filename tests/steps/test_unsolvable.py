@@ -77,6 +77,8 @@ def test_what_cannot_be_compared(runs: list[Run], tmp_path: Path) -> None:
         read_unsolved(runs, k=3)
     with pytest.raises(UserError, match="budget: 5000"):
         read_unsolved(runs, budget=5000)
+    with pytest.raises(UserError, match="is given twice"):
+        read_unsolved([runs[0], runs[1], runs[0].path])
     with pytest.raises(UserError, match="0 runs"):
         read_unsolved([])
     with pytest.raises(UserError, match="--k: 1, 2: one is needed"):
